@@ -1,0 +1,170 @@
+"""Cuts a batch into blocks, runs them on threads and puts the results together in a fixed order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from ._loop import Clock, Recorder, Sources
+from .base import Array, Block
+from .errors import DivergedError, InputError
+
+if TYPE_CHECKING:
+    from .loop import ClosedLoop
+
+Run: TypeAlias = Callable[..., tuple[int, int]]
+
+BLOCK = 16
+"""Samples in a block: fixed, so that the same bits come out whatever the number of threads."""
+
+
+class Problem(NamedTuple):
+    """A whole batch: reference and inputs (time or 1, batch, n), initial states (batch, nstates)."""
+
+    reference: Array
+    inputs: Array
+    initial: Array
+
+
+class Result(NamedTuple):
+    """One block after its run."""
+
+    block: Block
+    taken: Array
+
+
+def default_threads() -> int:
+    """Give the number of cores that this process may use.
+
+    Returns
+    -------
+    int
+        The number of threads used where none is asked for.
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="controlnet")
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _columns(array: Array, part: slice) -> Array:
+    # A copy even if it is contiguous already: a read-only view would be another type, compiled anew.
+    return array[..., part, :].swapaxes(-1, -2).copy(order="C")
+
+
+def _block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | None) -> Block:
+    plant, dtype = loop.plant, loop.plant.dtype
+    batch = len(problem.initial[part])
+    nz = loop.controller.nstates(plant.noutputs)
+    s = np.zeros((plant.nstates + nz, batch), dtype)
+    s[: plant.nstates] = problem.initial[part].T
+    law: Any = loop.law.accumulators(plant, batch)
+    if weight is not None:
+        law.weight[:] = weight[part]
+
+    def wire(n: int) -> Array:
+        return np.zeros((n, batch), dtype)
+
+    return Block(
+        s=s,
+        x=s[: plant.nstates],
+        z=s[plant.nstates :],
+        u=wire(plant.ninputs),
+        applied=wire(plant.ninputs),
+        y=wire(plant.noutputs),
+        e=wire(plant.noutputs),
+        r=wire(plant.noutputs),
+        w=wire(plant.nexogenous),
+        work=np.zeros((loop.integrator.stages, *s.shape), dtype),
+        scheme=loop.integrator.params(dtype),
+        p=plant.params(batch),
+        q=loop.controller.params(dtype),
+        law=law,
+    )
+
+
+def _run_block(
+    loop: ClosedLoop, run: Run, problem: Problem, part: slice, clock: Clock, rows: Array, weight: Array | None
+) -> tuple[Result, tuple[int, int]]:
+    block = _block(loop, problem, part, weight)
+    batch, dtype = block.s.shape[1], loop.plant.dtype
+    points = clock.steps // clock.every + 1 if len(rows) else 0
+    recorder = Recorder(
+        rows, np.empty((loop.nsignals if len(rows) else 0, batch), dtype), np.empty((points, len(rows), batch), dtype)
+    )
+    sources = Sources(_columns(problem.reference, part), _columns(problem.inputs, part))
+    status = run(clock, sources, recorder, block)
+    return Result(block, recorder.taken), status
+
+
+def run_blocks(
+    loop: ClosedLoop,
+    run: Run,
+    problem: Problem,
+    clock: Clock,
+    rows: Array,
+    threads: int | None,
+    weight: Array | None = None,
+) -> list[Result]:
+    """Run a bound loop on every block of a batch.
+
+    Parameters
+    ----------
+    loop : ClosedLoop
+        The parts.
+    run : callable
+        What `controlnet._loop.bind` gave.
+    problem : Problem
+        The batch.
+    clock : Clock
+        The time grid.
+    rows : array of int
+        Which signals to record.
+    threads : int or None
+        Number of threads; None for all cores.
+    weight : array (batch,), optional
+        Weight of each sample in the law.
+
+    Returns
+    -------
+    list of Result
+        In the order of the samples.
+
+    Raises
+    ------
+    DivergedError
+        For the earliest step, and there the first sample, that diverged.
+    """
+    if threads is not None and threads < 1:
+        raise InputError(f"threads: expected a number >= 1, got {threads}")
+    batch = len(problem.initial)
+    parts = [slice(a, min(a + BLOCK, batch)) for a in range(0, batch, BLOCK)]
+
+    def work(part: slice) -> tuple[Result, tuple[int, int]]:
+        return _run_block(loop, run, problem, part, clock, rows, weight)
+
+    with _libraries().limit(limits=1):
+        workers = min(threads or default_threads(), len(parts))
+        outcomes = list(_pool(workers).map(work, parts)) if workers > 1 else [work(part) for part in parts]
+    _raise_if_diverged(clock, parts, [status for _, status in outcomes])
+    return [result for result, _ in outcomes]
+
+
+def _raise_if_diverged(clock: Clock, parts: Sequence[slice], states: Sequence[tuple[int, int]]) -> None:
+    bad = [(step, part.start + sample) for part, (step, sample) in zip(parts, states, strict=True) if sample >= 0]
+    if bad:
+        step, sample = min(bad)
+        raise DivergedError(step, float(clock.start + step * clock.dt), sample)

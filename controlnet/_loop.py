@@ -1,0 +1,130 @@
+"""The one loop: closes a plant, a controller and a law around each other and steps them through time.
+
+Numba's disk cache does not see edits in other files and never hits for jitted functions passed as arguments, so
+the loop closes over plain functions, which pickle by name, and over a tag of all their sources: both
+enter the cache key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import numba
+
+from ._kernel import kernel
+from ._source import source_tag
+from .base import Array, Block, System, copy
+
+
+class Clock(NamedTuple):
+    """When the loop steps, records and gives up."""
+
+    start: float
+    dt: float
+    steps: int
+    every: int
+    limit: float
+
+
+class Recorder(NamedTuple):
+    """Which rows of (y, u, e, x, observables) are kept: `taken` (time, rows, batch) is written."""
+
+    rows: Array
+    signals: Array
+    taken: Array
+
+
+class Sources(NamedTuple):
+    """Reference and exogenous input, (time or 1, n, batch), held constant over each step."""
+
+    reference: Array
+    inputs: Array
+
+
+@kernel
+def _load(system: System, k: int, sources: Sources, b: Block) -> None:
+    if k == 0 or sources.reference.shape[0] > 1:
+        copy(sources.reference[k], b.r)
+    if k == 0 or sources.inputs.shape[0] > 1:
+        copy(sources.inputs[k], b.w)
+        system.set_input(b.w, b.p)
+
+
+@kernel
+def _record(system: System, index: int, recorder: Recorder, b: Block) -> None:
+    if recorder.rows.shape[0] == 0:
+        return
+    signals, n, m = recorder.signals, b.y.shape[0], b.u.shape[0]
+    states = 2 * n + m + b.x.shape[0]
+    copy(b.y, signals[:n])
+    copy(b.u, signals[n : n + m])
+    copy(b.e, signals[n + m : 2 * n + m])
+    copy(b.x, signals[2 * n + m : states])
+    system.observe(b, signals[states:])
+    for i in range(recorder.rows.shape[0]):
+        for j in range(signals.shape[1]):
+            recorder.taken[index, i, j] = signals[recorder.rows[i], j]
+
+
+@kernel
+def _first_diverged(limit: float, values: Array) -> int:
+    """Give the first column that has a value which is NaN or beyond the limit, or -1."""
+    for j in range(values.shape[1]):
+        for i in range(values.shape[0]):
+            if not abs(values[i, j]) <= limit:
+                return j
+    return -1
+
+
+def _build(tag: str, parts: System) -> Callable[..., tuple[int, int]]:
+    (dynamics, output, advance, set_input, set_control, observe) = parts[:6]
+    (rate, command, error, start, step, settle, adapt, finish) = parts[6:]
+
+    def run(clock: Clock, sources: Sources, recorder: Recorder, b: Block) -> tuple[int, int]:
+        tag  # noqa: B018 - the closure over it puts it into the cache key
+        plant_kernels = (dynamics, output, advance, set_input, set_control, observe)
+        system = System(*plant_kernels, rate, command, error, start, step, settle, adapt, finish)
+        for k in range(clock.steps + 1):
+            t = clock.start + k * clock.dt
+            if k > 0:
+                step(system, k - 1, t - clock.dt, clock.dt, b)
+            _load(system, k, sources, b)
+            if k == 0:
+                start(system, t, b)
+            settle(system, t, b.s, b)
+            sample = max(_first_diverged(clock.limit, b.y), _first_diverged(clock.limit, b.u))
+            if sample >= 0:
+                return k, sample
+            if k > 0:
+                adapt(k - 1, b)
+            if k % clock.every == 0:
+                _record(system, k // clock.every, recorder, b)
+        finish(b)
+        return clock.steps, -1
+
+    return run
+
+
+@cache
+def bind(parts: System, compiled: bool) -> Callable[..., tuple[int, int]]:
+    """Give the loop of these kernels, as machine code or as plain Python.
+
+    Parameters
+    ----------
+    parts : System
+        The kernels.
+    compiled : bool
+        False for plain Python: slow, but a debugger can step through it.
+
+    Returns
+    -------
+    callable
+        ``run(clock, sources, recorder, block) -> (step, sample)``; sample is -1 unless the loop diverged.
+    """
+    if not compiled:
+        return _build("", parts)
+    run = _build(source_tag(parts), parts)
+    # No reassociation and no "no NaN": rounding in tanh and the check for divergence depend on it.
+    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(run)  # type: ignore[no-any-return]

@@ -1,0 +1,60 @@
+"""Angles between the changes that different laws want."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..base import Array, Parameters
+from ..errors import InputError
+
+
+def angle(first: Parameters, second: Parameters) -> float:
+    """Give the angle between two changes, all common arrays taken as one vector.
+
+    Parameters
+    ----------
+    first, second : dict of arrays
+        Changes with at least one common name.
+
+    Returns
+    -------
+    float
+        The angle in [0, 180] degrees; NaN if one of them is zero.
+
+    Raises
+    ------
+    InputError
+        If they have no name in common.
+    """
+    names = sorted(first.keys() & second.keys())
+    if not names:
+        raise InputError("angle: the two changes have no array in common")
+    a, b = (np.concatenate([change[name].ravel() for name in names]) for change in (first, second))
+    return _angle(a, b)
+
+
+def angles_by_layer(first: Parameters, second: Parameters) -> dict[str, float]:
+    """Give the angle between two changes for each common array.
+
+    Parameters
+    ----------
+    first, second : dict of arrays
+        The changes.
+
+    Returns
+    -------
+    dict of float
+        Degrees by name.
+    """
+    return {name: _angle(first[name].ravel(), second[name].ravel()) for name in first if name in second}
+
+
+def _angle(a: Array, b: Array) -> float:
+    """Give the angle from the sum and difference of unit vectors, which stays exact where arccos does not."""
+    norms = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    if not all(norms):
+        return math.nan
+    a, b = a / norms[0], b / norms[1]
+    return math.degrees(2 * math.atan2(float(np.linalg.norm(a - b)), float(np.linalg.norm(a + b))))

@@ -1,0 +1,447 @@
+"""What the closed loop asks of a plant, a controller, an integrator and an adaptation law.
+
+Letters, used everywhere.  A **block** is a matrix whose columns are samples, so that a kernel reads like
+the textbook equation (``dx = A x + B u``); the public face is batch first.
+
+=========  ==================  =========================================================
+letter     shape in a block    meaning
+=========  ==================  =========================================================
+t, dt, k   scalars             time, step size (both in the plant's unit), index of the step
+x          (nstates, batch)    state of the plant
+z          (nstates, batch)    state of the controller
+s          (both, batch)       joint state: x stacked on z
+u          (ninputs, batch)    control, as the controller gives it
+y          (noutputs, batch)   output of the plant
+r          (noutputs, batch)   reference, r* in the papers
+e          (noutputs, batch)   error signal
+w          (nexogenous, batch) exogenous input: disturbance, or the network's input pattern
+p, q, l    NamedTuples         what the kernels of plant, controller and law know
+=========  ==================  =========================================================
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._kernel import kernel
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .loop import ClosedLoop
+    from .objective import Lesson
+    from .rest import Rest
+
+Array: TypeAlias = NDArray[Any]
+Parameters: TypeAlias = dict[str, Array]
+Kernel: TypeAlias = Callable[..., Any]
+
+
+class Block(NamedTuple):
+    """The wires of the loop for one block of samples; letters as in the module's table."""
+
+    s: Array
+    x: Array
+    z: Array
+    u: Array
+    applied: Array
+    y: Array
+    e: Array
+    r: Array
+    w: Array
+    work: Array
+    scheme: Any
+    p: Any
+    q: Any
+    law: Any
+
+
+class Proposal(NamedTuple):
+    """What a law wants to change, and of which samples the simulation (if any) converged or diverged."""
+
+    change: Parameters
+    converged: Array | None = None
+    diverged: Array | None = None
+
+
+class System(NamedTuple):
+    """The kernels that one compiled loop binds together."""
+
+    dynamics: Kernel
+    output: Kernel
+    advance: Kernel
+    set_input: Kernel
+    set_control: Kernel
+    observe: Kernel
+    rate: Kernel
+    command: Kernel
+    error: Kernel
+    start: Kernel
+    step: Kernel
+    settle: Kernel
+    adapt: Kernel
+    finish: Kernel
+
+
+@kernel
+def add_scaled(a: Array, scale: float, b: Array, out: Array) -> None:
+    """Write out = a + scale b without allocating.
+
+    Parameters
+    ----------
+    a, b : array (n, batch)
+        The summands.
+    scale : float
+        Factor of `b`.
+    out : array (n, batch)
+        Written; may be `a` itself.
+    """
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j] + scale * b[i, j]
+
+
+@kernel
+def copy(source: Array, out: Array) -> None:
+    """Write out = source; ``out[:] = source`` would compile code for broadcasting and its errors.
+
+    Parameters
+    ----------
+    source, out : array (n, batch)
+        From and to.
+    """
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = source[i, j]
+
+
+@kernel
+def euler_advance(system: System, k: int, t: float, dt: float, b: Block) -> None:
+    """Advance a plant one explicit Euler step under the control `b.applied`, and read its output.
+
+    Parameters
+    ----------
+    system : System
+        The bound kernels.
+    k : int
+        Index of the step.
+    t, dt : float
+        Time before the step, and its size.
+    b : Block
+        `b.x` and `b.y` are written.
+    """
+    dx = b.work[0][: b.x.shape[0]]
+    system.dynamics(t, b.x, b.applied, b.w, b.p, dx)
+    add_scaled(b.x, dt, dx, b.x)
+    system.output(t + dt, b.x, b.applied, b.w, b.p, b.y)
+
+
+@kernel
+def _set_no_input(w: Array, p: Any) -> None:
+    pass
+
+
+@kernel
+def _set_no_control(x: Array, u: Array, p: Any) -> None:
+    pass
+
+
+@kernel
+def _observe_nothing(b: Block, out: Array) -> None:
+    pass
+
+
+@kernel
+def _keep_parameters(k: int, b: Block) -> None:
+    pass
+
+
+@kernel
+def _finish_nothing(b: Block) -> None:
+    pass
+
+
+class AbstractPlant(ABC):
+    """A dynamical system that can be controlled: dx/dt = f(t, x, u, w), y = h(t, x, u, w).
+
+    A subclass is a frozen dataclass that sets the sizes and binds its kernels, written for a block of samples::
+
+        dynamics(t, x, u, w, p, dx)     output(t, x, u, w, p, y)
+    """
+
+    nstates: int
+    ninputs: int
+    noutputs: int
+    nexogenous: int = 0
+    dtype: np.dtype[Any] = np.dtype(np.float64)
+    feedthrough: bool = False
+    """Whether y depends on u without delay."""
+    dynamics: ClassVar[Kernel]
+    output: ClassVar[Kernel]
+    advance: ClassVar[Kernel] = staticmethod(euler_advance)
+    """``advance(system, k, t, dt, block)``: one step of the plant's own scheme, used by `Sequential`."""
+    set_input: ClassVar[Kernel] = staticmethod(_set_no_input)
+    """``set_input(w, p)``: called whenever the exogenous input has changed."""
+    set_control: ClassVar[Kernel] = staticmethod(_set_no_control)
+    """``set_control(x, u, p)``: called before `dynamics` when the control at this state is known."""
+    observe: ClassVar[Kernel] = staticmethod(_observe_nothing)
+    """``observe(block, out)``: writes the rows that `observables` names."""
+
+    @abstractmethod
+    def params(self, batch: int) -> NamedTuple | tuple[()]:
+        """Give what the kernels know: constants, and the workspace of one block.
+
+        Parameters
+        ----------
+        batch : int
+            Number of samples in the block.
+
+        Returns
+        -------
+        NamedTuple
+            Floats of type `dtype` and C-contiguous arrays; never a Python int.
+        """
+
+    @property
+    def observables(self) -> Mapping[str, tuple[int, ...]]:
+        """Names of further signals that can be recorded, with their sizes by layer."""
+        return {}
+
+    @property
+    def parameters(self) -> Parameters:
+        """What an adaptation law may change, by name."""
+        return {}
+
+    def with_parameters(self, parameters: Parameters) -> AbstractPlant:
+        """Give the same plant with other parameters.
+
+        Parameters
+        ----------
+        parameters : dict of arrays
+            A value for each name in `parameters`.
+
+        Returns
+        -------
+        AbstractPlant
+            A new plant; this one is unchanged.
+        """
+        if parameters:
+            raise InputError(f"{type(self).__name__} has no parameters that a law could change")
+        return self
+
+    def initial_state(self, inputs: Array) -> Array:
+        """Give the state in which a simulation starts when none is named: zeros, or the plant's rest.
+
+        Parameters
+        ----------
+        inputs : array (batch, nexogenous)
+            The exogenous input at the start.
+
+        Returns
+        -------
+        array (batch, nstates)
+            A state for each sample.
+        """
+        return np.zeros((len(inputs), self.nstates), self.dtype)
+
+    def at_rest(self, u: Array, inputs: Array) -> Rest:
+        """Give state and output at rest under a constant control, and how the output depends on it.
+
+        Parameters
+        ----------
+        u : array (batch, ninputs)
+            Control.
+        inputs : array (batch, nexogenous)
+            Exogenous input.
+
+        Returns
+        -------
+        Rest
+            x, y and dy/du.
+
+        Raises
+        ------
+        InputError
+            If there is no such state.
+        """
+        from .rest import find_rest
+
+        return find_rest(self, u, inputs)
+
+
+class AbstractController(ABC):
+    """A controller: dz/dt = rate(t, z, e, u), u = command(t, z, e).
+
+    A subclass is a frozen dataclass that binds its kernels, written for a block of samples::
+
+        rate(t, z, e, u, q, dz)         command(t, z, e, q, u)
+    """
+
+    rate: ClassVar[Kernel]
+    command: ClassVar[Kernel]
+    feedthrough: bool = True
+    """Whether u depends on e without delay."""
+
+    @abstractmethod
+    def nstates(self, noutputs: int) -> int:
+        """Give the number of states that control of a plant needs.
+
+        Parameters
+        ----------
+        noutputs : int
+            Number of outputs of the plant.
+
+        Returns
+        -------
+        int
+            Number of states.
+        """
+
+    @abstractmethod
+    def params(self, dtype: np.dtype[Any]) -> NamedTuple | tuple[()]:
+        """Give what the kernels know.
+
+        Parameters
+        ----------
+        dtype : dtype
+            The plant's; all numbers are given in it.
+
+        Returns
+        -------
+        NamedTuple
+            Floats and C-contiguous arrays of type `dtype`; never a Python int.
+        """
+
+    def steady_relation(self) -> tuple[float, float]:
+        """Give (a, b) of the relation a e = b u that holds when the controller is at rest.
+
+        Returns
+        -------
+        tuple of float
+            The pair (a, b).
+
+        Raises
+        ------
+        InputError
+            If the controller has not stated such a relation.
+        """
+        raise InputError(
+            f"{type(self).__name__} does not state its relation at rest: "
+            "implement `steady_relation` to use `equilibrium`"
+        )
+
+
+class AbstractIntegrator(ABC):
+    """A scheme that steps plant and controller from t to t + dt.
+
+    A subclass is a frozen dataclass that binds three kernels::
+
+        start(system, t, block)         once, before the first settle
+        settle(system, t, s, block)     brings u, y and e in agreement with the joint state s
+        step(system, k, t, dt, block)   finds the block settled at t, leaves ``block.s`` at t + dt
+    """
+
+    start: ClassVar[Kernel]
+    settle: ClassVar[Kernel]
+    step: ClassVar[Kernel]
+    stages: int = 1
+    """Number of arrays of the joint state's size in ``block.work``."""
+    solves_loop: ClassVar[bool] = True
+    """Whether u(t) and y(t) are taken at the same instant, so that an algebraic loop must not occur."""
+
+    def params(self, dtype: np.dtype[Any]) -> NamedTuple | tuple[()]:
+        """Give what the kernels know as ``block.scheme``.
+
+        Parameters
+        ----------
+        dtype : dtype
+            The plant's; all numbers are given in it.
+
+        Returns
+        -------
+        NamedTuple
+            Floats and C-contiguous arrays of type `dtype`.
+        """
+        return ()
+
+
+class AbstractLaw:
+    """An adaptation law: gives the change of the plant's parameters that it wants, for an optimiser to apply.
+
+    A law that works inside the loop binds ``adapt(k, block)``, called after every step, and
+    ``finish(block)``, called once at the end; both accumulate into ``block.law``.
+    """
+
+    adapt: ClassVar[Kernel] = staticmethod(_keep_parameters)
+    finish: ClassVar[Kernel] = staticmethod(_finish_nothing)
+
+    def accumulators(self, plant: Any, batch: int) -> NamedTuple | tuple[()]:
+        """Give zeroed memory for one block.
+
+        Parameters
+        ----------
+        plant : AbstractPlant
+            The plant whose parameters are to change.
+        batch : int
+            Number of samples in the block.
+
+        Returns
+        -------
+        NamedTuple
+            Arrays only; passed to the kernels as ``block.law``.
+        """
+        return ()
+
+    def collect(self, plant: Any, accumulators: list[Any], samples: int, steps: int) -> Parameters:
+        """Turn what all blocks accumulated into the change of the parameters.
+
+        Parameters
+        ----------
+        plant : AbstractPlant
+            The plant whose parameters are to change.
+        accumulators : list
+            One entry a block, in the order of the samples.
+        samples : int
+            Size of the batch.
+        steps : int
+            Number of simulated steps.
+
+        Returns
+        -------
+        dict of arrays
+            The change, by the plant's parameter names; empty if nothing changes.
+        """
+        return {}
+
+    def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
+        """Give the change of the parameters that one batch calls for.
+
+        Parameters
+        ----------
+        loop : ClosedLoop
+            The loop whose plant learns.
+        lesson : Lesson
+            Inputs, labels, objective, and the time grid of the simulation.
+
+        Returns
+        -------
+        Proposal
+            The change, already in the direction to move in.
+        """
+        response = loop.simulate(
+            lesson.reference,
+            inputs=lesson.inputs,
+            dt=lesson.dt,
+            steps=lesson.steps,
+            record=(),
+            threads=lesson.threads,
+        )
+        return Proposal(response.change)
+
+
+class Frozen(AbstractLaw):
+    """The law that changes nothing."""

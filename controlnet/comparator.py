@@ -1,0 +1,120 @@
+"""Comparators: what forms the error signal from reference and output."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+
+from ._kernel import kernel
+from .base import Array, Kernel, add_scaled
+
+
+@kernel
+def _difference(r: Array, y: Array, e: Array) -> None:
+    add_scaled(r, -1.0, y, e)
+
+
+@kernel
+def _softmax_difference(r: Array, y: Array, e: Array) -> None:
+    n, one = y.shape[0], y.dtype.type(1)
+    for b in range(y.shape[1]):
+        largest = y[0, b]
+        for i in range(n):
+            largest = y[i, b] if y[i, b] > largest else largest
+        total = one - one
+        for i in range(n):
+            e[i, b] = np.exp(y[i, b] - largest)
+            total += e[i, b]
+        for i in range(n):
+            e[i, b] = r[i, b] - e[i, b] / total
+
+
+class AbstractComparator(ABC):
+    """The comparator of the loop: e = r - g(y), with a kernel ``error(r, y, e)`` for a block."""
+
+    error: ClassVar[Kernel]
+
+    @abstractmethod
+    def compare(self, reference: Array, y: Array) -> Array:
+        """Give the error with NumPy.
+
+        Parameters
+        ----------
+        reference, y : array (batch, noutputs)
+            Reference and output.
+
+        Returns
+        -------
+        array (batch, noutputs)
+            The error e.
+        """
+
+    @abstractmethod
+    def sensitivity(self, y: Array) -> Array:
+        """Give dg/dy.
+
+        Parameters
+        ----------
+        y : array (batch, noutputs)
+            Output.
+
+        Returns
+        -------
+        array (batch, noutputs, noutputs)
+            The derivative of what is subtracted from the reference.
+        """
+
+    @abstractmethod
+    def distance(self, reference: Array, y: Array) -> Array:
+        """Give the loss whose negative gradient in y points along e.
+
+        Parameters
+        ----------
+        reference, y : array (..., noutputs)
+            Reference and output.
+
+        Returns
+        -------
+        array (...)
+            A distance for each sample.
+        """
+
+
+@dataclass(frozen=True)
+class Difference(AbstractComparator):
+    """e = r - y; its distance is the Euclidean norm of e."""
+
+    error = staticmethod(_difference)
+
+    def compare(self, reference: Array, y: Array) -> Array:
+        return reference - y
+
+    def sensitivity(self, y: Array) -> Array:
+        return np.broadcast_to(np.eye(y.shape[1], dtype=y.dtype), (len(y), y.shape[1], y.shape[1]))
+
+    def distance(self, reference: Array, y: Array) -> Array:
+        return np.asarray(np.linalg.norm(reference - y, axis=-1))
+
+
+@dataclass(frozen=True)
+class SoftmaxDifference(AbstractComparator):
+    """e = r - softmax(y), the negative gradient of the cross-entropy (Meulemans et al. 2022, equation 9)."""
+
+    error = staticmethod(_softmax_difference)
+
+    def compare(self, reference: Array, y: Array) -> Array:
+        return reference - softmax(y, axis=1)
+
+    def sensitivity(self, y: Array) -> Array:
+        s = softmax(y, axis=1)
+        return s[:, :, np.newaxis] * (np.eye(y.shape[1], dtype=y.dtype) - s[:, np.newaxis])
+
+    def distance(self, reference: Array, y: Array) -> Array:
+        return -np.sum(reference * log_softmax(y, axis=-1), axis=-1)
+
+
+COMPARATORS = {"difference": Difference, "softmax-difference": SoftmaxDifference}

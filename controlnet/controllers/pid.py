@@ -1,0 +1,109 @@
+"""Proportional-integral-derivative control with a derivative filter and anti-windup."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._kernel import kernel
+from ..base import AbstractController, Array
+from ..errors import InputError
+from ._check import require_finite
+
+
+class PIDParams(NamedTuple):
+    """What the kernels know; rates are 1 / time constant."""
+
+    k_p: float
+    k_i: float
+    k_d: float
+    filter_rate: float
+    tracking_rate: float
+    lower: float
+    upper: float
+
+
+@kernel
+def _clip(value: float, q: PIDParams) -> float:
+    value = q.lower if value < q.lower else value
+    return q.upper if value > q.upper else value
+
+
+@kernel
+def _unlimited(i: int, b: int, z: Array, e: Array, q: PIDParams) -> float:
+    derivative = q.filter_rate * (e[i, b] - z[e.shape[0] + i, b])
+    return z[i, b] + q.k_p * e[i, b] + q.k_d * derivative
+
+
+@kernel
+def _rate(t: float, z: Array, e: Array, u: Array, q: PIDParams, dz: Array) -> None:
+    n = e.shape[0]
+    for i in range(n):
+        for b in range(e.shape[1]):
+            raw = _unlimited(i, b, z, e, q)
+            dz[i, b] = q.k_i * e[i, b] + q.tracking_rate * (_clip(raw, q) - raw)
+            dz[n + i, b] = q.filter_rate * (e[i, b] - z[n + i, b])
+
+
+@kernel
+def _command(t: float, z: Array, e: Array, q: PIDParams, u: Array) -> None:
+    for i in range(u.shape[0]):
+        for b in range(u.shape[1]):
+            u[i, b] = _clip(_unlimited(i, b, z, e, q), q)
+
+
+@dataclass(frozen=True)
+class PID(AbstractController):
+    """PID controller, U(s) = (k_p + k_i / s + k_d s / (1 + tau_d s)) E(s), limited to [lower, upper].
+
+    While the limit holds, the integral part follows it by back-calculation
+    (Astrom, Hagglund, *Advanced PID Control*, 2006, section 3.5).
+
+    Parameters
+    ----------
+    k_p, k_i, k_d : float
+        Gains; 1, 1 / unit of time, unit of time.
+    derivative_filter : float
+        Time constant tau_d > 0 of the filter of the derivative; the time step must not exceed it by much.
+    lower, upper : float
+        Limits of the control, infinite for none.
+    tracking_time : float
+        Time constant > 0 with which the integral part follows the limit.
+    """
+
+    k_p: float = 1.0
+    k_i: float = 0.0
+    k_d: float = 0.0
+    derivative_filter: float = 0.01
+    lower: float = -math.inf
+    upper: float = math.inf
+    tracking_time: float = 1.0
+    rate = staticmethod(_rate)
+    command = staticmethod(_command)
+
+    def __post_init__(self) -> None:
+        require_finite("PID", k_p=self.k_p, k_i=self.k_i, k_d=self.k_d)
+        for name in ("derivative_filter", "tracking_time"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"PID.{name}: expected a number > 0, got {value!r}")
+        if not self.lower < self.upper:
+            raise InputError(f"PID.lower: expected a number below upper = {self.upper!r}, got {self.lower!r}")
+
+    def nstates(self, noutputs: int) -> int:
+        return 2 * noutputs
+
+    def params(self, dtype: np.dtype[Any]) -> PIDParams:
+        rates = (1 / self.derivative_filter, 1 / self.tracking_time)
+        numbers = (self.k_p, self.k_i, self.k_d, *rates, self.lower, self.upper)
+        return PIDParams(*(dtype.type(number) for number in numbers))
+
+    def steady_relation(self) -> tuple[float, float]:
+        if math.isfinite(self.lower) or math.isfinite(self.upper):
+            raise InputError(
+                "PID: a limited control has no linear relation at rest; give no limits to use `equilibrium`"
+            )
+        return (self.k_i, 0.0) if self.k_i else (self.k_p, 1.0)

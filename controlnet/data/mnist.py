@@ -1,0 +1,166 @@
+"""MNIST and Fashion-MNIST, from a folder of IDX files or from the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controlnet.data.dataset import Dataset, Seed, Split, generator
+from controlnet.data.idx import read_labelled
+from controlnet.errors import DataError
+
+VARIABLE = "CONTROLNET_DATA"
+VALIDATION_SHARE = 1 / 12
+PARTS = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+@dataclass(frozen=True)
+class IdxSource:
+    """Where an IDX dataset comes from and how its pixels are scaled.
+
+    Parameters
+    ----------
+    name : str
+        Name in the catalogue, in the cache and of the subfolder that is looked for.
+    urls : tuple of str
+        Folders on the web, tried in this order.
+    md5 : tuple of str
+        Checksums of the official compressed files, in the order of ``PARTS``.
+    labels_md5 : str
+        Checksum of the official training labels as bytes, by which a folder of the other dataset is noticed.
+    mean, deviation : float
+        A pixel ``p`` in 0..255 becomes ``(p / 255 - mean) / deviation``.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    md5: tuple[str, str, str, str]
+    labels_md5: str
+    mean: float = 0.0
+    deviation: float = 1.0
+
+
+MNIST = IdxSource(
+    "mnist",
+    ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+    (
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+        "9fb629c4189551a2d022fa330f9573f3",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ),
+    "e86ee40d66677c011a9abda399ec8c4d",
+    mean=0.1307,
+    deviation=0.3081,
+)
+FASHION_MNIST = IdxSource(
+    "fashion-mnist",
+    (
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    ),
+    (
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "25c81989df183df01b3e8a0aad5dffbe",
+        "bef4ecab320f06d8554ea6380940ec79",
+        "bb300cfdad3c16e7a12a480ee83cd310",
+    ),
+    "3236f6424fc25388b2834cb19942cf7e",
+)
+
+
+def load_idx_dataset(source: IdxSource, seed: Seed, data_dir: Path | None = None) -> Dataset:
+    """Load an IDX dataset; a random twelfth of its training file becomes the validation split.
+
+    Parameters
+    ----------
+    source : IdxSource
+        The dataset.
+    seed : int or SeedSequence
+        Decides the order of the training samples and which of them validate.
+    data_dir : Path, optional
+        Folder with the four files, or with a subfolder named as the dataset. Without it the folder named by
+        the environment variable CONTROLNET_DATA, then the user's cache.
+
+    Returns
+    -------
+    Dataset
+        The official files give 55,000, 5,000 and 10,000 samples of 784 features in 10 classes.
+
+    Raises
+    ------
+    DataError
+        When a file is missing, damaged or of another dataset, or cannot be downloaded.
+    """
+    folder = data_dir or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    if folder is None:
+        from controlnet.data.download import fetch
+
+        paths = fetch(source, PARTS)
+    else:
+        paths = _locate(source, Path(folder).expanduser())
+    images, labels = read_labelled(paths[0], paths[1], classes=10)
+    test_images, test_labels = read_labelled(paths[2], paths[3], classes=10)
+    _check(source, paths, images, labels, test_images)
+    order = generator(seed).permutation(len(labels))
+    kept = len(labels) - max(1, round(len(labels) * VALIDATION_SHARE))
+    return Dataset(
+        source.name,
+        _split(source, images[order[:kept]], labels[order[:kept]]),
+        _split(source, images[order[kept:]], labels[order[kept:]]),
+        _split(source, test_images, test_labels),
+        classes=10,
+    )
+
+
+def _locate(source: IdxSource, folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(
+            f"no folder {folder} with the files of {source.name}: name an existing one with --data-dir or {VARIABLE}"
+        )
+    home = folder / source.name if (folder / source.name).is_dir() else folder
+    return [_find(source, home, part) for part in PARTS]
+
+
+def _find(source: IdxSource, home: Path, part: str) -> Path:
+    names = [stem + suffix for stem in (part, part.replace("-idx", ".idx")) for suffix in ("", ".gz")]
+    for name in names:
+        if (home / name).is_file():
+            return home / name
+    raise DataError(
+        f"{home} lacks a file of {source.name}: expected one of {', '.join(names)}: "
+        f"add it there, or name another folder with --data-dir or {VARIABLE}"
+    )
+
+
+def _check(source: IdxSource, paths: list[Path], *arrays: NDArray[np.uint8]) -> None:
+    images, labels, test_images = arrays
+    digest = hashlib.md5(labels.tobytes(), usedforsecurity=False).hexdigest()
+    for other in (MNIST, FASHION_MNIST):
+        if other.name != source.name and other.labels_md5 == digest:
+            raise DataError(f"{paths[1]} belongs to {other.name}: expected {source.name}: name its own folder")
+    if images.shape[1] != test_images.shape[1]:
+        raise DataError(
+            f"{paths[2]} does not belong to {paths[0]}: expected images of {images.shape[1]} pixels, "
+            f"got {test_images.shape[1]}: take both files from one source"
+        )
+    if len(images) < 2:
+        raise DataError(f"{paths[0]} holds 1 image: expected at least 2, one to validate on: check the file")
+
+
+def _split(source: IdxSource, images: NDArray[np.uint8], labels: NDArray[Any]) -> Split:
+    inputs = images / 255.0
+    inputs -= source.mean
+    inputs /= source.deviation
+    return Split(inputs, labels.astype(np.int64))

@@ -1,0 +1,48 @@
+"""Exceptions of controlnet: each says what is wrong, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class ControlNetError(Exception):
+    """Base of every error that controlnet raises on purpose; its text is one line."""
+
+
+class DimensionError(ControlNetError, ValueError):
+    """An array has another shape than the model it is given to."""
+
+
+class InputError(ControlNetError, ValueError):
+    """A value (a number, a name, an array's content) is outside what is allowed."""
+
+
+class ConfigError(ControlNetError, ValueError):
+    """A setting of an experiment is unknown, of the wrong type or out of range."""
+
+
+class DataError(ControlNetError):
+    """A dataset is missing, damaged or not what its name says."""
+
+
+class StorageError(ControlNetError):
+    """A run's file or folder cannot be written or read."""
+
+
+class DivergedError(ControlNetError, ArithmeticError):
+    """The closed loop left every bound while it was simulated.
+
+    Parameters
+    ----------
+    step : int
+        Index of the first time point that is not finite or exceeds the limit.
+    time : float
+        Its time, in the plant's units.
+    sample : int
+        Index of the sample in the batch.
+    """
+
+    def __init__(self, step: int, time: float, sample: int) -> None:
+        self.step, self.time, self.sample = step, time, sample
+        super().__init__(
+            f"the loop diverged at step {step} (t = {time:g}) in sample {sample}: "
+            "take a smaller dt or gain, or more leak"
+        )

@@ -1,0 +1,21 @@
+"""Schemes that step plant and controller through time."""
+
+from ..base import add_scaled
+from .joint import close, slope, start_nothing
+from .runge_kutta import RK4, AbstractRungeKutta, Euler, Heun
+from .sequential import Sequential
+
+INTEGRATORS = {"sequential": Sequential, "euler": Euler, "heun": Heun, "rk4": RK4}
+
+__all__ = [
+    "INTEGRATORS",
+    "RK4",
+    "AbstractRungeKutta",
+    "Euler",
+    "Heun",
+    "Sequential",
+    "add_scaled",
+    "close",
+    "slope",
+    "start_nothing",
+]

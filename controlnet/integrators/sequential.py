@@ -1,0 +1,74 @@
+"""The papers' scheme: first the controller, then the plant under the held control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .._kernel import kernel
+from ..base import AbstractIntegrator, Array, Block, Kernel, System, add_scaled, copy
+from ..errors import InputError
+
+
+@kernel
+def _start(system: System, t: float, b: Block) -> None:
+    system.output(t, b.x, b.applied, b.w, b.p, b.y)
+    system.set_control(b.x, b.applied, b.p)
+
+
+@kernel
+def _settle(system: System, t: float, s: Array, b: Block) -> None:
+    system.error(b.r, b.y, b.e)
+
+
+@kernel
+def _integrate_controller(system: System, t: float, dt: float, b: Block) -> None:
+    dz = b.work[0][b.x.shape[0] :]
+    system.rate(t, b.z, b.e, b.u, b.q, dz)
+    add_scaled(b.z, dt, dz, b.z)
+
+
+@kernel
+def _step_with_new_control(system: System, k: int, t: float, dt: float, b: Block) -> None:
+    _integrate_controller(system, t, dt, b)
+    system.command(t, b.z, b.e, b.q, b.u)
+    copy(b.u, b.applied)
+    system.advance(system, k, t, dt, b)
+
+
+@kernel
+def _step_with_old_control(system: System, k: int, t: float, dt: float, b: Block) -> None:
+    _integrate_controller(system, t, dt, b)
+    copy(b.u, b.applied)
+    system.command(t, b.z, b.e, b.q, b.u)
+    system.advance(system, k, t, dt, b)
+
+
+@dataclass(frozen=True)
+class Sequential(AbstractIntegrator):
+    """Explicit Euler step of the controller on the last error, then the plant's own step, first order.
+
+    The loop is a sampled one: u[0] = 0, and the error of step t acts on the plant from step t + 1 on, so
+    that a plant with feedthrough makes no algebraic loop.  This is the scheme of the public DFC implementations
+    (Meulemans et al. 2021, algorithm 1).
+
+    Parameters
+    ----------
+    control : {"new", "old"}
+        Which control reaches the plant within a step: the one just computed, or the one of the
+        step before.
+    """
+
+    control: Literal["new", "old"] = "new"
+    start = staticmethod(_start)
+    settle = staticmethod(_settle)
+    solves_loop = False
+
+    def __post_init__(self) -> None:
+        if self.control not in ("new", "old"):
+            raise InputError(f'Sequential.control: expected "new" or "old", got {self.control!r}')
+
+    @property
+    def step(self) -> Kernel:  # type: ignore[override]
+        """The kernel of one step."""
+        return _step_with_new_control if self.control == "new" else _step_with_old_control

@@ -1,0 +1,124 @@
+"""How a layered network lies in memory: what its plant's kernels write and the adaptation laws read.
+
+Everything lies in flat arrays, so that one compiled loop serves networks of every depth and width.
+
+- `theta`: W_0, b_0, Q_0, W_1, b_1, Q_1, ... one behind the other.
+- `layers`: a row for each layer, with the columns `FIRST` (its first neuron), `WIDTH`, `WIDTH_BELOW`, `WEIGHTS`,
+  `BIASES`, `FEEDBACK` (where they start in theta) and `ACTIVATION` (code of phi).
+- `signals`: somatic voltages (unless they are states), basal voltages, apical voltages and rates of all layers, one
+  below the other; the parts are numbered `VOLTAGE`, `BASAL`, `APICAL`, `RATE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ._kernel import kernel
+from .base import Array, Parameters
+
+FIRST, WIDTH, WIDTH_BELOW, WEIGHTS, BIASES, FEEDBACK, ACTIVATION = range(7)
+VOLTAGE, BASAL, APICAL, RATE = range(4)
+
+
+class LayeredParams(NamedTuple):
+    """What the kernels know; a time constant of 0 means that the compartment has no dynamics."""
+
+    theta: Array
+    layers: Array
+    tau_v: float
+    tau_a: float
+    tau_f: float
+    delayed: float
+    by_jacobian: float
+    signals: Array
+
+
+@kernel
+def multiply(a: Array, b: Array, out: Array) -> None:
+    """Write out = a b: one place, so that the call to BLAS is compiled once."""
+    np.dot(a, b, out)
+
+
+@kernel
+def weights(i: int, p: LayeredParams) -> Array:
+    """Give W_i, a view."""
+    start, n, m = p.layers[i, WEIGHTS], p.layers[i, WIDTH], p.layers[i, WIDTH_BELOW]
+    return p.theta[start : start + n * m].reshape((n, m))
+
+
+@kernel
+def feedback_weights(i: int, p: LayeredParams) -> Array:
+    """Give Q_i, a view."""
+    start, n, m = p.layers[i, FEEDBACK], p.layers[i, WIDTH], p.layers[-1, WIDTH]
+    return p.theta[start : start + n * m].reshape((n, m))
+
+
+@kernel
+def signal(kind: int, i: int, p: LayeredParams) -> Array:
+    """Give v, v_ff, v_fb or r of layer i, a view."""
+    start = kind * (p.signals.shape[0] // 4) + p.layers[i, FIRST]
+    return p.signals[start : start + p.layers[i, WIDTH]]
+
+
+@kernel
+def voltage(i: int, x: Array, p: LayeredParams) -> Array:
+    """Give v of layer i, a view of the state or, if the soma has no dynamics, of the signals."""
+    if p.tau_v > 0:
+        return x[p.layers[i, FIRST] : p.layers[i, FIRST] + p.layers[i, WIDTH]]
+    return signal(VOLTAGE, i, p)
+
+
+def table(sizes: Sequence[int], activations: Sequence[int], with_feedback: bool) -> Array:
+    """Give the table `layers`.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths from the input to the output.
+    activations : sequence of int
+        Code of phi by layer.
+    with_feedback : bool
+        Whether theta holds feedback weights.
+
+    Returns
+    -------
+    array (layers, 7) of int
+        The table.
+    """
+    rows, start, first = [], 0, 0
+    for m, n, activation in zip(sizes[:-1], sizes[1:], activations, strict=True):
+        biases = start + n * m
+        feedback = biases + n
+        rows.append((first, n, m, start, biases, feedback, activation))
+        start, first = feedback + n * sizes[-1] * with_feedback, first + n
+    return np.array(rows)
+
+
+def split(theta: Array, layers: Array, letters: str = "WbQ") -> Parameters:
+    """Give the parts of a flat theta by name.
+
+    Parameters
+    ----------
+    theta : array
+        All parameters.
+    layers : array (layers, 7) of int
+        Where they lie.
+    letters : str
+        Which to give.
+
+    Returns
+    -------
+    dict of arrays
+        ``W0, b0, Q0, W1, ...``, views.
+    """
+    named: Parameters = {}
+    for i, row in enumerate(layers):
+        n, m, last = row[WIDTH], row[WIDTH_BELOW], layers[-1, WIDTH]
+        parts = {"W": (WEIGHTS, (n, m)), "b": (BIASES, (n,)), "Q": (FEEDBACK, (n, last))}
+        for letter in letters:
+            column, shape = parts[letter]
+            named[f"{letter}{i}"] = theta[row[column] : row[column] + np.prod(shape)].reshape(shape)
+    return named

@@ -1,0 +1,282 @@
+"""The closed loop of a plant, a controller, an integrator and an adaptation law."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._blocks import Problem, Result, run_blocks
+from ._loop import Clock, bind
+from .base import (
+    AbstractController,
+    AbstractIntegrator,
+    AbstractLaw,
+    AbstractPlant,
+    Array,
+    Frozen,
+    System,
+)
+from .comparator import AbstractComparator, Difference
+from .errors import DimensionError, InputError
+from .integrators import Sequential
+from .response import SIGNALS, Response
+
+if TYPE_CHECKING:
+    from .equilibrium import Equilibrium
+
+MOST_RECORDED = 2**31
+"""Largest recording in bytes that is made without being refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedLoop:
+    """A plant under control: e = compare(r, y), u = controller(e), y = plant(u).
+
+    Parameters
+    ----------
+    plant : AbstractPlant
+        What is controlled.
+    controller : AbstractController
+        What controls it.
+    integrator : AbstractIntegrator
+        The scheme in time.
+    law : AbstractLaw
+        What changes the plant's parameters.
+    comparator : AbstractComparator
+        What forms the error.
+    compiled : bool
+        False to run the kernels as plain Python: slow, for debugging.
+
+    Raises
+    ------
+    DimensionError
+        If plant and controller do not fit.
+    InputError
+        If the parts would make an algebraic loop.
+    """
+
+    plant: AbstractPlant
+    controller: AbstractController
+    integrator: AbstractIntegrator = field(default_factory=Sequential)
+    law: AbstractLaw = field(default_factory=Frozen)
+    comparator: AbstractComparator = field(default_factory=Difference)
+    compiled: bool = True
+
+    def __post_init__(self) -> None:
+        plant = self.plant
+        if plant.ninputs != plant.noutputs:
+            raise DimensionError(
+                f"{type(plant).__name__}: expected as many inputs as outputs for control of each output by its "
+                f"own error, got {plant.ninputs} inputs and {plant.noutputs} outputs"
+            )
+        if self.integrator.solves_loop and plant.feedthrough and self.controller.feedthrough:
+            raise InputError(
+                f"algebraic loop: the output of {type(plant).__name__} depends on u at once and "
+                f"{type(self.controller).__name__} on the output at once; take Sequential or an integral controller"
+            )
+
+    @property
+    def nsignals(self) -> int:
+        """Number of rows that can be recorded: y, u, e, x and the plant's observables."""
+        plant = self.plant
+        return 2 * plant.noutputs + plant.ninputs + plant.nstates + sum(map(sum, plant.observables.values()))
+
+    def simulate(
+        self,
+        reference: Any,
+        *,
+        inputs: Any = None,
+        dt: float = 0.02,
+        steps: int | None = None,
+        duration: float | None = None,
+        initial_state: Any = None,
+        record: Sequence[str] = SIGNALS,
+        record_every: int = 1,
+        limit: float = 1e12,
+        threads: int | None = None,
+        weight: Array | None = None,
+    ) -> Response:
+        """Simulate a batch of samples.
+
+        Parameters
+        ----------
+        reference : array (noutputs,), (batch, noutputs) or (time, batch, noutputs)
+            Reference r*; with a time axis one entry for each of the steps + 1 time points, held over a step.
+        inputs : array (nexogenous,), (batch, nexogenous) or (time, batch, nexogenous), optional
+            Exogenous input; zeros if not given.
+        dt : float
+            Step size in the plant's unit of time.
+        steps : int, optional
+            Number of steps; give this or `duration`.
+        duration : float, optional
+            Simulated time, a multiple of `dt`.
+        initial_state : array (nstates,) or (batch, nstates), optional
+            State of the plant at the start; if not given, zeros or the network's feed-forward state.
+        record : sequence of str
+            Signals to keep: y, u, e, x and the plant's observables.
+        record_every : int
+            Keep the start and every so many steps.
+        limit : float
+            Largest absolute value of y and u that does not count as divergence.
+        threads : int, optional
+            Number of threads; all cores if not given. The result does not depend on it.
+        weight : array (batch,), optional
+            Weight of each sample in the law; ones if not given.
+
+        Returns
+        -------
+        Response
+            The recorded signals, the last values, and what the law wants to change.
+
+        Raises
+        ------
+        DivergedError
+            If y or u become NaN or exceed `limit`.
+        DimensionError, InputError
+            If an argument does not fit.
+        """
+        clock = _clock(dt, steps, duration, record_every, limit, self.plant.dtype)
+        problem = self._problem(reference, inputs, initial_state, clock.steps)
+        rows = self._rows(record, len(problem.initial), clock)
+        run = bind(self._system(), self.compiled)
+        results = run_blocks(self, run, problem, clock, rows, threads, weight)
+        return Response(
+            t=clock.start + clock.dt * np.arange(0, clock.steps + 1, clock.every),
+            signals=self._signals(record, results),
+            final={name: _joined([getattr(result.block, name) for result in results]) for name in SIGNALS},
+            change=self.law.collect(
+                self.plant, [result.block.law for result in results], len(problem.initial), clock.steps
+            ),
+        )
+
+    def equilibrium(self, reference: Any, *, inputs: Any = None, **options: Any) -> Equilibrium:
+        """Find the steady state by root finding in the space of controls, without stepping through time.
+
+        Parameters
+        ----------
+        reference : array (noutputs,) or (batch, noutputs)
+            Reference r*.
+        inputs : array (nexogenous,) or (batch, nexogenous), optional
+            Exogenous input; zeros if not given.
+        **options : float or int
+            ``tolerance`` and ``max_iterations`` of `controlnet.equilibrium.solve`.
+
+        Returns
+        -------
+        Equilibrium
+            Control, output and state of each sample, and whether they were found.
+        """
+        from .equilibrium import solve
+
+        problem = self._problem(reference, inputs, None, 0)
+        return solve(self, problem.reference[0], problem.inputs[0], **options)
+
+    def _system(self) -> System:
+        plant, controller, integrator, law = self.plant, self.controller, self.integrator, self.law
+        return System(
+            dynamics=plant.dynamics,
+            output=plant.output,
+            advance=plant.advance,
+            set_input=plant.set_input,
+            set_control=plant.set_control,
+            observe=plant.observe,
+            rate=controller.rate,
+            command=controller.command,
+            error=self.comparator.error,
+            start=integrator.start,
+            step=integrator.step,
+            settle=integrator.settle,
+            adapt=law.adapt,
+            finish=law.finish,
+        )
+
+    def _problem(self, reference: Any, inputs: Any, initial_state: Any, steps: int) -> Problem:
+        plant = self.plant
+        given = {
+            "reference": (reference, plant.noutputs, True),
+            "inputs": (np.zeros(plant.nexogenous) if inputs is None else inputs, plant.nexogenous, True),
+        }
+        if initial_state is not None:
+            given["initial_state"] = (initial_state, plant.nstates, False)
+        arrays = {name: _checked(name, *what, steps, plant.dtype) for name, what in given.items()}
+        batch = max(array.shape[1] for array in arrays.values())
+        for name, array in arrays.items():
+            if array.shape[1] not in (1, batch):
+                raise DimensionError(f"{name}: expected {batch} samples like the other arguments, got {array.shape[1]}")
+            arrays[name] = np.broadcast_to(array, (len(array), batch, array.shape[2]))
+        initial = arrays["initial_state"][0] if initial_state is not None else plant.initial_state(arrays["inputs"][0])
+        return Problem(arrays["reference"], arrays["inputs"], initial)
+
+    def _layout(self) -> dict[str, list[int]]:
+        """Give the sizes of all signals that can be recorded, in their order, by layer."""
+        plant = self.plant
+        sizes = dict(zip(SIGNALS, (plant.noutputs, plant.ninputs, plant.noutputs, plant.nstates), strict=True))
+        return {name: [n] for name, n in sizes.items()} | {name: list(n) for name, n in plant.observables.items()}
+
+    def _rows(self, record: Sequence[str], batch: int, clock: Clock) -> Array:
+        layout, rows, first = self._layout(), {}, 0
+        for name, sizes in layout.items():
+            rows[name] = np.arange(first, first + sum(sizes))
+            first += sum(sizes)
+        for name in record:
+            if name not in layout:
+                raise InputError(f"record: expected names among {', '.join(layout)}, got {name!r}")
+        taken = np.concatenate([rows[name] for name in record]) if record else np.arange(0)
+        size = len(taken) * batch * (clock.steps // clock.every + 1) * self.plant.dtype.itemsize
+        if size > MOST_RECORDED:
+            raise InputError(
+                f"record: {size / 2**30:.1f} GiB would be kept; record fewer signals or raise record_every"
+            )
+        return taken
+
+    def _signals(self, record: Sequence[str], results: list[Result]) -> dict[str, Any]:
+        if not record:
+            return {}
+        taken = np.concatenate([result.taken for result in results], axis=2).swapaxes(1, 2)
+        signals: dict[str, Any] = {}
+        first = 0
+        for name in record:
+            sizes = self._layout()[name]
+            edges = first + np.cumsum((0, *sizes))
+            layers = tuple(taken[:, :, a:z] for a, z in zip(edges[:-1], edges[1:], strict=True))
+            signals[name] = layers[0] if name in SIGNALS else layers
+            first = edges[-1]
+        return signals
+
+
+def _joined(parts: list[Array]) -> Array:
+    return np.concatenate(parts, axis=1).T.copy()
+
+
+def _clock(dt: float, steps: int | None, duration: float | None, every: int, limit: float, dtype: Any) -> Clock:
+    if not (math.isfinite(dt) and dt > 0):
+        raise InputError(f"dt: expected a number > 0, got {dt!r}")
+    if (steps is None) == (duration is None):
+        raise InputError("expected either steps or duration, got " + ("neither" if steps is None else "both"))
+    if steps is None:
+        assert duration is not None
+        steps = round(duration / dt)
+        if not math.isclose(steps * dt, duration, rel_tol=1e-6):
+            raise InputError(f"duration: expected a multiple of dt = {dt}, got {duration}")
+    if steps < 1 or every < 1:
+        raise InputError(f"expected steps >= 1 and record_every >= 1, got {steps} and {every}")
+    return Clock(0.0, dtype.type(dt), int(steps), int(every), dtype.type(limit))
+
+
+def _checked(name: str, values: Any, width: int, in_time: bool, steps: int, dtype: np.dtype[Any]) -> Array:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name}: expected real numbers, got an array of type {array.dtype}")
+    array = array.astype(dtype, copy=False)
+    array = array.reshape((1,) * (3 - array.ndim) + array.shape) if 1 <= array.ndim <= 2 else array
+    shapes = f"({width},), (batch, {width})" + (f" or ({steps + 1}, batch, {width})" if in_time else "")
+    times = (1, steps + 1) if in_time else (1,)
+    if array.ndim != 3 or array.shape[2] != width or array.shape[0] not in times or array.shape[1] == 0:
+        raise DimensionError(f"{name}: expected shape {shapes}, got {np.shape(values)}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
+    return array

@@ -1,0 +1,247 @@
+"""What is to be learned: losses, the reference of the controller that follows from them, and a lesson."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+
+from .base import Array
+from .errors import DimensionError, InputError
+
+
+class AbstractLoss(ABC):
+    """A loss of outputs and labels; labels are classes (integers) or target vectors."""
+
+    @abstractmethod
+    def targets(self, labels: Array, noutputs: int) -> Array:
+        """Give the target vectors of the labels.
+
+        Parameters
+        ----------
+        labels : array (batch,) of int or (batch, noutputs) of float
+            Classes or target vectors.
+        noutputs : int
+            Number of outputs.
+
+        Returns
+        -------
+        array (batch, noutputs)
+            The outputs (or class probabilities) that are wanted.
+        """
+
+    @abstractmethod
+    def value(self, y: Array, labels: Array) -> float:
+        """Give the mean loss of a batch.
+
+        Parameters
+        ----------
+        y : array (batch, noutputs)
+            Outputs.
+        labels : array (batch,) of int or (batch, noutputs) of float
+            Classes or target vectors.
+
+        Returns
+        -------
+        float
+            The loss.
+        """
+
+    @abstractmethod
+    def gradient(self, y: Array, labels: Array) -> Array:
+        """Give the gradient of each sample's loss in its output.
+
+        Parameters
+        ----------
+        y : array (batch, noutputs)
+            Outputs.
+        labels : array (batch,) of int or (batch, noutputs) of float
+            Classes or target vectors.
+
+        Returns
+        -------
+        array (batch, noutputs)
+            batch times the gradient of `value`.
+        """
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(AbstractLoss):
+    """Squared error, mean over batch and outputs."""
+
+    def targets(self, labels: Array, noutputs: int) -> Array:
+        return _one_hot(labels, noutputs, 1.0)
+
+    def value(self, y: Array, labels: Array) -> float:
+        return float(np.mean((y - self.targets(labels, y.shape[1])) ** 2))
+
+    def gradient(self, y: Array, labels: Array) -> Array:
+        return np.asarray(2 / y.shape[1] * (y - self.targets(labels, y.shape[1])), y.dtype)
+
+
+@dataclass(frozen=True)
+class CrossEntropy(AbstractLoss):
+    """Cross-entropy of softmax(y), mean over the batch.
+
+    Parameters
+    ----------
+    target_value : float
+        Probability of the right class in (0, 1]; the others share the rest equally.
+    """
+
+    target_value: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target_value <= 1:
+            raise InputError(f"CrossEntropy.target_value: expected a number in (0, 1], got {self.target_value!r}")
+
+    def targets(self, labels: Array, noutputs: int) -> Array:
+        return _one_hot(labels, noutputs, self.target_value)
+
+    def value(self, y: Array, labels: Array) -> float:
+        return float(-np.sum(self.targets(labels, y.shape[1]) * log_softmax(y, axis=1)) / len(y))
+
+    def gradient(self, y: Array, labels: Array) -> Array:
+        return np.asarray(softmax(y, axis=1) - self.targets(labels, y.shape[1]), y.dtype)
+
+
+LOSSES = {"mse": MeanSquaredError, "cross-entropy": CrossEntropy}
+
+
+def _one_hot(labels: Array, noutputs: int, value: float) -> Array:
+    labels = np.asarray(labels)
+    if labels.ndim == 2:
+        if labels.shape[1] != noutputs:
+            raise DimensionError(f"labels: expected {noutputs} columns, got shape {labels.shape}")
+        return labels
+    if labels.size and not 0 <= labels.min() <= labels.max() < noutputs:
+        raise InputError(f"labels: expected classes 0 to {noutputs - 1}, got {labels.min()} to {labels.max()}")
+    rest = (1 - value) / (noutputs - 1) if noutputs > 1 else 0.0
+    targets = np.full((len(labels), noutputs), rest)
+    targets[np.arange(len(labels)), labels] = value
+    return targets
+
+
+@dataclass(frozen=True)
+class Nudged:
+    """Weak feedback: the reference is the feed-forward output moved a little down the loss.
+
+    r* = r_L - lambda dL/dr_L, per sample (Meulemans et al. 2021, section 2).
+
+    Parameters
+    ----------
+    loss : AbstractLoss
+        The loss L.
+    stepsize : float
+        The nudging strength lambda > 0.
+    """
+
+    loss: AbstractLoss
+    stepsize: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.stepsize > 0:
+            raise InputError(f"Nudged.stepsize: expected a number > 0, got {self.stepsize!r}")
+
+    def reference(self, y: Array, labels: Array) -> Array:
+        """Give the reference of the controller.
+
+        Parameters
+        ----------
+        y : array (batch, noutputs)
+            Feed-forward output.
+        labels : array (batch,) of int or (batch, noutputs) of float
+            Classes or target vectors.
+
+        Returns
+        -------
+        array (batch, noutputs)
+            The reference r*.
+        """
+        return y - y.dtype.type(self.stepsize) * self.loss.gradient(y, labels)
+
+
+@dataclass(frozen=True)
+class Strong:
+    """Strong feedback: the reference is the label itself (Meulemans et al. 2022).
+
+    Parameters
+    ----------
+    loss : AbstractLoss
+        Gives the target vectors; for classes a `CrossEntropy` with a target value below 1.
+    """
+
+    loss: AbstractLoss
+
+    def reference(self, y: Array, labels: Array) -> Array:
+        """Give the reference of the controller.
+
+        Parameters
+        ----------
+        y : array (batch, noutputs)
+            Feed-forward output; only its shape and type matter.
+        labels : array (batch,) of int or (batch, noutputs) of float
+            Classes or target vectors.
+
+        Returns
+        -------
+        array (batch, noutputs)
+            The reference r*.
+        """
+        return self.loss.targets(labels, y.shape[1]).astype(y.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """One batch to learn from, and how long the loop is simulated for it.
+
+    Parameters
+    ----------
+    plant : DeepNetwork
+        The network that learns.
+    inputs : array (batch, n_0)
+        Input patterns.
+    labels : array (batch,) of int or (batch, n_L) of float
+        Classes or target vectors.
+    objective : Nudged or Strong
+        Loss and reference.
+    dt : float
+        Step size.
+    steps : int
+        Number of steps.
+    threads : int, optional
+        Number of threads; all cores if not given.
+    """
+
+    plant: Any
+    inputs: Array
+    labels: Array
+    objective: Nudged | Strong
+    dt: float = 0.02
+    steps: int = 500
+    threads: int | None = None
+
+    @cached_property
+    def voltages(self) -> list[Array]:
+        """Feed-forward voltages of all layers."""
+        voltages: list[Array] = self.plant.voltages(self.inputs)
+        return voltages
+
+    @property
+    def output(self) -> Array:
+        """Feed-forward output (batch, n_L)."""
+        return self.voltages[-1]
+
+    @cached_property
+    def reference(self) -> Array:
+        """Reference of the controller (batch, n_L)."""
+        return self.objective.reference(self.output, self.labels)
+
+    @property
+    def output_gradient(self) -> Array:
+        """Gradient of each sample's loss in its feed-forward output (batch, n_L)."""
+        return self.objective.loss.gradient(self.output, self.labels)

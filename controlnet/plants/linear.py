@@ -1,0 +1,133 @@
+"""A linear time-invariant plant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .._kernel import kernel
+from ..base import AbstractPlant, Array, Parameters, add_scaled
+from ..errors import DimensionError, InputError
+from ..rest import Rest
+
+
+class LinearParams(NamedTuple):
+    """What the kernels know: the matrices, and room for one product."""
+
+    A: Array
+    B: Array
+    C: Array
+    D: Array
+    product_x: Array
+    product_y: Array
+
+
+@kernel
+def _dynamics(t: float, x: Array, u: Array, w: Array, p: LinearParams, dx: Array) -> None:
+    np.dot(p.A, x, dx)
+    np.dot(p.B, u, p.product_x)
+    add_scaled(dx, 1.0, p.product_x, dx)
+    add_scaled(dx, 1.0, w, dx)
+
+
+@kernel
+def _output(t: float, x: Array, u: Array, w: Array, p: LinearParams, y: Array) -> None:
+    np.dot(p.C, x, y)
+    np.dot(p.D, u, p.product_y)
+    add_scaled(y, 1.0, p.product_y, y)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearPlant(AbstractPlant):
+    """Linear plant dx/dt = A x + B u + w, y = C x + D u.
+
+    Parameters
+    ----------
+    A : array (nstates, nstates)
+        State matrix.
+    B : array (nstates, ninputs)
+        Input matrix.
+    C : array (noutputs, nstates)
+        Output matrix.
+    D : array (noutputs, ninputs), optional
+        Feedthrough matrix; zero if not given.
+
+    Raises
+    ------
+    DimensionError
+        If the shapes do not fit together.
+    InputError
+        If an entry is not finite.
+    """
+
+    A: Array
+    B: Array
+    C: Array
+    D: Array | None = None
+    dynamics = staticmethod(_dynamics)
+    output = staticmethod(_output)
+
+    def __post_init__(self) -> None:
+        A, B, C = (np.array(m, dtype=np.float64, order="C", ndmin=2) for m in (self.A, self.B, self.C))
+        D = np.zeros((len(C), B.shape[1])) if self.D is None else np.array(self.D, np.float64, order="C", ndmin=2)
+        n, expected = len(A), {"A": (len(A), len(A)), "B": (len(A), B.shape[1]), "C": (len(C), len(A))}
+        expected["D"] = (len(C), B.shape[1])
+        for name, matrix in {"A": A, "B": B, "C": C, "D": D}.items():
+            if matrix.shape != expected[name]:
+                raise DimensionError(
+                    f"LinearPlant.{name}: expected shape {expected[name]} for {n} states, got {matrix.shape}"
+                )
+            if not np.isfinite(matrix).all():
+                raise InputError(f"LinearPlant.{name}: expected finite numbers, got NaN or infinity")
+            object.__setattr__(self, name, matrix)
+
+    @property
+    def nstates(self) -> int:  # type: ignore[override]
+        """Number of states."""
+        return len(self.A)
+
+    @property
+    def nexogenous(self) -> int:  # type: ignore[override]
+        """Number of exogenous inputs: a disturbance of each state."""
+        return len(self.A)
+
+    @property
+    def ninputs(self) -> int:  # type: ignore[override]
+        """Number of controls."""
+        return int(self.B.shape[1])
+
+    @property
+    def noutputs(self) -> int:  # type: ignore[override]
+        """Number of outputs."""
+        return len(self.C)
+
+    @property
+    def feedthrough(self) -> bool:  # type: ignore[override]
+        """Whether D is not zero."""
+        return bool(np.any(self.D))
+
+    @property
+    def parameters(self) -> Parameters:
+        """The matrices A, B, C and D."""
+        assert self.D is not None
+        return {"A": self.A, "B": self.B, "C": self.C, "D": self.D}
+
+    def at_rest(self, u: Array, inputs: Array) -> Rest:
+        A, B, C, D = self.parameters.values()
+        try:
+            inverse = np.linalg.inv(A)
+        except np.linalg.LinAlgError:
+            raise InputError("LinearPlant: A is singular, so a constant control has no single rest") from None
+        x = -(u @ B.T + inputs) @ inverse.T
+        gain = D - C @ inverse @ B
+        return Rest(x, x @ C.T + u @ D.T, np.broadcast_to(gain, (len(u), *gain.shape)))
+
+    def with_parameters(self, parameters: Parameters) -> LinearPlant:
+        return LinearPlant(**{**self.parameters, **parameters})
+
+    def params(self, batch: int) -> LinearParams:
+        room = (np.empty((self.nstates, batch)), np.empty((self.noutputs, batch)))
+        A, B, C, D = self.parameters.values()
+        return LinearParams(A, B, C, D, *room)

@@ -1,0 +1,387 @@
+"""A deep network of neurons with somatic, basal and apical compartments, as a plant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from ..activations import activation_code, rate, slope
+from ..base import AbstractPlant, Array, Parameters
+from ..errors import DimensionError, InputError
+from ..layered import LayeredParams, table
+from ..rest import Rest
+from . import _network_kernels as kernels
+from .initialization import initializer, random_feedback, weight_product
+
+FEEDBACK = ("weight-product", "random", "jacobian-transpose")
+
+
+@dataclass(frozen=True, eq=False)
+class DeepNetwork(AbstractPlant):
+    """Feed-forward network that a control u steers through feedback weights (Meulemans et al. 2021, equations 3, 5).
+
+    tau_v dv_i/dt = -v_i + W_i r_{i-1} + b_i + v_fb_i,  tau_a dv_fb_i/dt = -v_fb_i + Q_i u,  r_i = phi_i(v_i),  y = r_L,
+    with basal voltage v_ff_i = W_i r_{i-1} + b_i.  The exogenous input is r_0.  Build one with `initialize`.
+
+    Parameters
+    ----------
+    weights : tuple of array (n_i, n_{i-1})
+        Forward weights W by layer.
+    biases : tuple of array (n_i,)
+        Biases b by layer.
+    feedback : tuple of array (n_i, n_L) or None
+        Feedback weights Q by layer; None feeds back through J^T at the present state.
+    activations : tuple of str
+        Activation function by layer; the output layer is linear.
+    tau_v : float
+        Time constant of the soma > 0, in the unit of time of the controller.
+    tau_apical : float or None
+        Time constant of the apical compartment; None for v_fb = Q u at once.
+    tau_control : float or None
+        Time constant of a low-pass filter between controller and neurons; None for no filter.
+    soma : {"dynamic", "instantaneous"}
+        Whether v follows its equation above or stands at its rest, v = v_ff + v_fb.
+    transmission : {"instantaneous", "delayed"}
+        Whether a layer sees the rates of the layer below at once or one step later (`Sequential` only).
+
+    Raises
+    ------
+    DimensionError
+        If the shapes do not fit together.
+    InputError
+        If a value is not finite or not among the choices.
+    """
+
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+    feedback: tuple[Array, ...] | None
+    activations: tuple[str, ...]
+    tau_v: float = 0.2
+    tau_apical: float | None = None
+    tau_control: float | None = None
+    soma: Literal["dynamic", "instantaneous"] = "dynamic"
+    transmission: Literal["instantaneous", "delayed"] = "instantaneous"
+
+    samplewise = False
+    set_input = staticmethod(kernels.set_input)
+    set_control = staticmethod(kernels.set_control)
+    dynamics = staticmethod(kernels.dynamics)
+    output = staticmethod(kernels.output)
+    advance = staticmethod(kernels.advance)
+    observe = staticmethod(kernels.observe)
+
+    def __post_init__(self) -> None:
+        _check_arrays(self)
+        _check_choices(self)
+        dtype = np.asarray(self.weights[0]).dtype
+        for name in ("weights", "biases", "feedback"):
+            arrays = getattr(self, name)
+            if arrays is not None:
+                contiguous = tuple(np.ascontiguousarray(array, dtype) for array in arrays)
+                object.__setattr__(self, name, contiguous)
+
+    @classmethod
+    def initialize(
+        cls,
+        sizes: Sequence[int],
+        *,
+        activation: str | Sequence[str] = "tanh",
+        feedback: str = "weight-product",
+        initialization: str = "xavier-normal",
+        feedback_noise: float = 0.0,
+        seed: int | np.random.SeedSequence = 0,
+        dtype: Any = np.float64,
+        **dynamics: Any,
+    ) -> DeepNetwork:
+        """Draw a network.
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            Widths from the input to the output, at least two.
+        activation : str or sequence of str
+            Function of the hidden layers, or one name a hidden layer: tanh, relu, softplus, sigmoid, linear.
+        feedback : {"weight-product", "random", "jacobian-transpose"}
+            Q_i = W_{i+1}^T ... W_L^T, a draw like that of the weights, or J^T at the present state.
+        initialization : {"xavier-normal", "xavier-uniform", "orthogonal"}
+            How the weights are drawn; biases are zero.
+        feedback_noise : float
+            Standard deviation of noise added to the hidden feedback weights.
+        seed : int or SeedSequence
+            The same seed gives the same network.
+        dtype : dtype
+            float64 or float32.
+        **dynamics : float or str
+            Fields of the class: `tau_v`, `tau_apical`, `tau_control`, `soma`, `transmission`.
+
+        Returns
+        -------
+        DeepNetwork
+            The network.
+        """
+        sizes = tuple(int(n) for n in sizes)
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise DimensionError(f"sizes: expected at least two widths >= 1, got {sizes}")
+        rng = np.random.default_rng(seed)
+        draw = initializer(initialization)
+        weights = tuple(draw((n, m), rng) for m, n in zip(sizes[:-1], sizes[1:], strict=True))
+        hidden = (activation,) * (len(sizes) - 2) if isinstance(activation, str) else tuple(activation)
+        Q = _initial_feedback(feedback, weights, initialization, feedback_noise, rng)
+        return cls(
+            weights=tuple(weight.astype(dtype) for weight in weights),
+            biases=tuple(np.zeros(n, dtype) for n in sizes[1:]),
+            feedback=Q,
+            activations=(*hidden, "linear"),
+            **dynamics,
+        )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths from the input to the output."""
+        return (self.weights[0].shape[1], *(len(weight) for weight in self.weights))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        """Type of all numbers: float64 or float32."""
+        return self.weights[0].dtype
+
+    @property
+    def nexogenous(self) -> int:  # type: ignore[override]
+        """Width of the input."""
+        return self.sizes[0]
+
+    @property
+    def ninputs(self) -> int:  # type: ignore[override]
+        """Number of controls: one for each output."""
+        return self.sizes[-1]
+
+    @property
+    def noutputs(self) -> int:  # type: ignore[override]
+        """Width of the output."""
+        return self.sizes[-1]
+
+    @property
+    def nneurons(self) -> int:
+        """Number of neurons of all layers."""
+        return sum(self.sizes[1:])
+
+    @property
+    def nstates(self) -> int:  # type: ignore[override]
+        """Number of states: those of soma, apical compartment and control filter, as far as dynamic."""
+        dynamic = (self.soma == "dynamic") + (self.tau_apical is not None)
+        return dynamic * self.nneurons + (self.tau_control is not None) * self.ninputs
+
+    @property
+    def feedthrough(self) -> bool:  # type: ignore[override]
+        """Whether y depends on u without delay."""
+        return self.soma == "instantaneous" and self.tau_apical is None and self.tau_control is None
+
+    @property
+    def observables(self) -> Mapping[str, tuple[int, ...]]:
+        """Somatic, basal and apical voltages and rates, by layer."""
+        return dict.fromkeys(("v", "v_basal", "v_apical", "r"), self.sizes[1:])
+
+    @property
+    def parameters(self) -> Parameters:
+        """Weights ``W0, W1, ...``, biases ``b0, ...`` and feedback weights ``Q0, ...`` by layer."""
+        named = {"W": self.weights, "b": self.biases, "Q": self.feedback or ()}
+        return {f"{letter}{i}": array for letter, arrays in named.items() for i, array in enumerate(arrays)}
+
+    def with_parameters(self, parameters: Parameters) -> DeepNetwork:
+        merged = {**self.parameters, **parameters}
+        if unknown := parameters.keys() - self.parameters.keys():
+            raise InputError(f"DeepNetwork: no parameter is named {', '.join(sorted(unknown))}")
+        layers = range(len(self.weights))
+        W, b = (tuple(merged[f"{letter}{i}"] for i in layers) for letter in "Wb")
+        Q = None if self.feedback is None else tuple(merged[f"Q{i}"] for i in layers)
+        return replace(self, weights=W, biases=b, feedback=Q)
+
+    @cached_property
+    def _flat(self) -> tuple[Array, Array]:
+        """All parameters in one array, and the table of the layers."""
+        groups = (self.weights, self.biases) if self.feedback is None else (self.weights, self.biases, self.feedback)
+        arrays = [array for layer in zip(*groups, strict=True) for array in layer]
+        codes = [activation_code(name) for name in self.activations]
+        return np.concatenate([array.ravel() for array in arrays]), table(self.sizes, codes, self.feedback is not None)
+
+    def params(self, batch: int) -> LayeredParams:
+        number, (theta, layers) = self.dtype.type, self._flat
+        return LayeredParams(
+            theta=theta,
+            layers=layers,
+            tau_v=number(self.tau_v if self.soma == "dynamic" else 0),
+            tau_a=number(self.tau_apical or 0),
+            tau_f=number(self.tau_control or 0),
+            delayed=number(self.transmission == "delayed"),
+            by_jacobian=number(self.feedback is None),
+            signals=np.zeros((4 * self.nneurons, batch), self.dtype),
+        )
+
+    def initial_state(self, inputs: Array) -> Array:
+        state = np.zeros((len(inputs), self.nstates), self.dtype)
+        if self.soma == "dynamic":
+            state[:, : self.nneurons] = np.concatenate(self.voltages(inputs), axis=1)
+        return state
+
+    def at_rest(self, u: Array, inputs: Array) -> Rest:
+        Q = self.stacked_feedback()
+        apical = u @ Q.T
+        voltages = self.voltages(inputs, np.split(apical, np.cumsum(self.sizes[1:-1]), axis=1))
+        parts = [*voltages] if self.soma == "dynamic" else []
+        parts += [apical] if self.tau_apical is not None else []
+        parts += [u] if self.tau_control is not None else []
+        x = np.concatenate(parts, axis=1) if parts else np.empty((len(u), 0), self.dtype)
+        return Rest(x, voltages[-1], self.jacobian(voltages) @ Q)
+
+    def voltages(self, inputs: Array, shift: Sequence[Array] | None = None) -> list[Array]:
+        """Give the somatic voltages at rest under constant apical voltages.
+
+        Parameters
+        ----------
+        inputs : array (batch, n_0)
+            Input patterns.
+        shift : sequence of array (batch, n_i), optional
+            Apical voltages by layer; none for the feed-forward pass.
+
+        Returns
+        -------
+        list of array (batch, n_i)
+            v_i = W_i phi(v_{i-1}) + b_i + shift_i.
+        """
+        voltages = []
+        r = np.asarray(inputs, self.dtype)
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            v = r @ weight.T + bias
+            voltages.append(v if shift is None else v + shift[i])
+            r = rate(self.activations[i], voltages[-1])
+        return voltages
+
+    def rates(self, voltages: Sequence[Array]) -> list[Array]:
+        """Give the rates r_i = phi_i(v_i).
+
+        Parameters
+        ----------
+        voltages : sequence of array (batch, n_i)
+            Somatic voltages by layer.
+
+        Returns
+        -------
+        list of array (batch, n_i)
+            Rates by layer.
+        """
+        return [rate(name, v) for name, v in zip(self.activations, voltages, strict=True)]
+
+    def predict(self, inputs: Array) -> Array:
+        """Give the feed-forward output, without control.
+
+        Parameters
+        ----------
+        inputs : array (batch, n_0)
+            Input patterns.
+
+        Returns
+        -------
+        array (batch, n_L)
+            The output r_L.
+        """
+        return self.voltages(inputs)[-1]
+
+    def jacobian(self, voltages: Sequence[Array]) -> Array:
+        """Give the Jacobian of the output with respect to the voltages of all layers, per sample.
+
+        J_L = I, J_i = J_{i+1} W_{i+1} diag(phi_i'(v_i)) (Meulemans et al. 2021, section 3).
+
+        Parameters
+        ----------
+        voltages : sequence of array (batch, n_i)
+            Somatic voltages by layer.
+
+        Returns
+        -------
+        array (batch, n_L, n_1 + ... + n_L)
+            J, the layers side by side.
+        """
+        eye = np.eye(self.noutputs, dtype=self.dtype)
+        blocks = [np.broadcast_to(eye, (len(voltages[0]), *eye.shape))]
+        for i in range(len(self.weights) - 2, -1, -1):
+            through = blocks[-1] @ self.weights[i + 1]
+            blocks.append(through * slope(self.activations[i], voltages[i])[:, np.newaxis])
+        return np.concatenate(blocks[::-1], axis=2)
+
+    def stacked_feedback(self) -> Array:
+        """Give the feedback weights of all layers, one below the other.
+
+        Returns
+        -------
+        array (n_1 + ... + n_L, n_L)
+            Q.
+
+        Raises
+        ------
+        InputError
+            If the network feeds back through its Jacobian and has no such weights.
+        """
+        if self.feedback is None:
+            raise InputError("DeepNetwork: feedback through the Jacobian has no feedback weights Q")
+        return np.concatenate(self.feedback)
+
+
+def _initial_feedback(
+    feedback: str, weights: tuple[Array, ...], initialization: str, noise: float, rng: np.random.Generator
+) -> tuple[Array, ...] | None:
+    if feedback not in FEEDBACK:
+        raise InputError(f"feedback: expected one of {', '.join(FEEDBACK)}, got {feedback!r}")
+    if feedback == "jacobian-transpose":
+        return None
+    if feedback == "random":
+        Q = random_feedback([len(weight) for weight in weights], initialization, rng)
+    else:
+        Q = weight_product(weights)
+    return (*(q + noise * rng.normal(size=q.shape) for q in Q[:-1]), Q[-1])
+
+
+def _expected_shapes(network: DeepNetwork) -> dict[str, tuple[int, ...]]:
+    n = network.sizes
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i in range(1, len(n)):
+        shapes |= {f"W{i - 1}": (n[i], n[i - 1]), f"b{i - 1}": (n[i],), f"Q{i - 1}": (n[i], n[-1])}
+    return shapes
+
+
+def _check_arrays(network: DeepNetwork) -> None:
+    layers = len(network.weights)
+    for name in ("biases", "feedback", "activations"):
+        values = getattr(network, name)
+        if values is not None and len(values) != layers:
+            raise DimensionError(f"DeepNetwork.{name}: expected one for each of {layers} layers, got {len(values)}")
+    if network.dtype not in (np.float64, np.float32):
+        raise InputError(f"DeepNetwork: expected weights of type float64 or float32, got {network.dtype}")
+    expected = _expected_shapes(network)
+    for name, array in network.parameters.items():
+        if np.shape(array) != expected[name]:
+            raise DimensionError(f"DeepNetwork {name}: expected shape {expected[name]}, got {np.shape(array)}")
+        if not np.isfinite(array).all():
+            raise InputError(f"DeepNetwork {name}: expected finite numbers, got NaN or infinity")
+
+
+def _check_choices(network: DeepNetwork) -> None:
+    for name in network.activations:
+        activation_code(name)
+    if network.activations[-1] != "linear":
+        raise InputError(f"DeepNetwork: expected a linear output layer, got {network.activations[-1]!r}")
+    choices = {"soma": ("dynamic", "instantaneous"), "transmission": ("instantaneous", "delayed")}
+    for name, allowed in choices.items():
+        if (value := getattr(network, name)) not in allowed:
+            raise InputError(f"DeepNetwork.{name}: expected one of {', '.join(allowed)}, got {value!r}")
+    for name in ("tau_v", "tau_apical", "tau_control"):
+        value = getattr(network, name)
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise InputError(f"DeepNetwork.{name}: expected a number > 0, got {value!r}")
+    if network.soma == "instantaneous" and network.feedback is None:
+        raise InputError("DeepNetwork: feedback through the Jacobian needs a dynamic soma")
+    if network.soma == "instantaneous" and network.transmission == "delayed":
+        raise InputError("DeepNetwork: an instantaneous soma needs instantaneous transmission")

@@ -1,0 +1,66 @@
+"""A damped pendulum driven at its pivot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .._kernel import kernel
+from ..base import AbstractPlant, Array
+from ..errors import InputError
+
+
+class PendulumParams(NamedTuple):
+    """What the kernels know."""
+
+    omega2: float
+    damping: float
+
+
+@kernel
+def _dynamics(t: float, x: Array, u: Array, w: Array, p: PendulumParams, dx: Array) -> None:
+    for b in range(x.shape[1]):
+        dx[0, b] = x[1, b]
+        dx[1, b] = -p.omega2 * np.sin(x[0, b]) - p.damping * x[1, b] + u[0, b] + w[0, b]
+
+
+@kernel
+def _output(t: float, x: Array, u: Array, w: Array, p: PendulumParams, y: Array) -> None:
+    for b in range(x.shape[1]):
+        y[0, b] = x[0, b]
+
+
+@dataclass(frozen=True)
+class Pendulum(AbstractPlant):
+    """Pendulum d2(theta)/dt2 = -(g / l) sin(theta) - damping d(theta)/dt + u + w.
+
+    State (angle [rad], rate [rad/s]), output the angle, control u and disturbance w are torques / (m l^2) [1/s^2].
+
+    Parameters
+    ----------
+    length : float
+        Length l > 0 [m].
+    damping : float
+        Damping >= 0 [1/s].
+    gravity : float
+        Gravitational acceleration g [m/s^2].
+    """
+
+    length: float = 1.0
+    damping: float = 0.5
+    gravity: float = 9.81
+    nstates = 2
+    ninputs = noutputs = nexogenous = 1
+    dynamics = staticmethod(_dynamics)
+    output = staticmethod(_output)
+
+    def __post_init__(self) -> None:
+        if not self.length > 0:
+            raise InputError(f"Pendulum.length: expected a number > 0, got {self.length!r}")
+        if not self.damping >= 0:
+            raise InputError(f"Pendulum.damping: expected a number >= 0, got {self.damping!r}")
+
+    def params(self, batch: int) -> PendulumParams:
+        return PendulumParams(self.gravity / self.length, float(self.damping))
