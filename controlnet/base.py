@@ -30,11 +30,11 @@ from numpy.typing import NDArray
 
 from ._kernel import kernel
 from .errors import InputError
+from .rest import Rest, find_rest
 
 if TYPE_CHECKING:
     from .loop import ClosedLoop
     from .objective import Lesson
-    from .rest import Rest
 
 Array: TypeAlias = NDArray[Any]
 Parameters: TypeAlias = dict[str, Array]
@@ -268,8 +268,6 @@ class AbstractPlant(ABC):
         InputError
             If there is no such state.
         """
-        from .rest import find_rest
-
         return find_rest(self, u, inputs)
 
 

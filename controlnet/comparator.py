@@ -102,7 +102,7 @@ class Difference(AbstractComparator):
 
 @dataclass(frozen=True)
 class SoftmaxDifference(AbstractComparator):
-    """e = r - softmax(y), the negative gradient of the cross-entropy (Meulemans et al. 2022, equation 9)."""
+    """e = r - softmax(y), the negative gradient of the cross-entropy (Meulemans et al. 2022)."""
 
     error = staticmethod(_softmax_difference)
 
@@ -117,4 +117,7 @@ class SoftmaxDifference(AbstractComparator):
         return -np.sum(reference * log_softmax(y, axis=-1), axis=-1)
 
 
-COMPARATORS = {"difference": Difference, "softmax-difference": SoftmaxDifference}
+COMPARATORS: dict[str, type[Difference] | type[SoftmaxDifference]] = {
+    "difference": Difference,
+    "softmax-difference": SoftmaxDifference,
+}

@@ -121,7 +121,7 @@ def solve(
     u, iterations = _newton(equation, tolerance)
     everything = np.arange(len(u))
     point = equation.at(u, everything)
-    failed = np.flatnonzero(~((point.residual <= tolerance) & _stable(point.matrix)))
+    failed = np.flatnonzero((point.residual > tolerance) | ~_stable(point.matrix))
     if len(failed):
         u[failed], more = _continue(equation, failed, tolerance, max_iterations)
         iterations[failed] += more
@@ -132,7 +132,7 @@ def solve(
 
 
 def _stable(matrix: Array) -> Array:
-    finite = np.isfinite(matrix).all(axis=(1, 2))
+    finite: Array = np.asarray(np.isfinite(matrix).all(axis=(1, 2)))
     eigenvalues = np.linalg.eigvals(np.where(finite[:, np.newaxis, np.newaxis], matrix, 0))
     return np.asarray(finite & (eigenvalues.real > 0).all(axis=1))
 
@@ -181,7 +181,7 @@ def _continue(equation: _Equation, part: Array, tolerance: float, most: int) -> 
         iterations[going] += 1
         with np.errstate(divide="ignore"):
             growth = np.clip(point.residual[going] / new.residual, LEAST_GROWTH, MOST_GROWTH)
-        accepted = np.asarray(new.residual <= REJECTED_ABOVE * point.residual[going])
+        accepted: Array = np.asarray(new.residual <= REJECTED_ABOVE * point.residual[going])
         step[going] *= np.where(accepted, growth, 1 / MOST_GROWTH)
         u[going[accepted]] = trial[accepted]
         for values, fresh in zip(point, new, strict=True):

@@ -130,7 +130,7 @@ def _one_hot(labels: Array, noutputs: int, value: float) -> Array:
 class Nudged:
     """Weak feedback: the reference is the feed-forward output moved a little down the loss.
 
-    r* = r_L - lambda dL/dr_L, per sample (Meulemans et al. 2021, section 2).
+    r* = r_L - lambda dL/dr_L, per sample (Meulemans et al. 2021).
 
     Parameters
     ----------

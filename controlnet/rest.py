@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .base import Array
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from .base import AbstractPlant
+    from .base import AbstractPlant, Array
 
 ITERATIONS = 50
 STEP = 1e-6

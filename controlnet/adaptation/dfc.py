@@ -265,7 +265,7 @@ def _final_state(response: Response) -> tuple[list[Array], list[Array]]:
 def analytic_control(loop: ClosedLoop, lesson: Lesson) -> Array:
     """Give the control of the linearised steady state, u = (J Q + alpha I)^{-1} (r* - r_L).
 
-    J is taken at the feed-forward state (Meulemans et al. 2021, section 3).
+    J is taken at the feed-forward state (Meulemans et al. 2021).
 
     Parameters
     ----------

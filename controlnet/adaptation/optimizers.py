@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class AbstractOptimizer(ABC):
             remembered |= {f"{key}/{name}": value for key, value in mine.items() if value is not None}
         return new, remembered
 
-    remembered: tuple[str, ...] = ()
+    remembered: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def _step(self, wanted: Array, memory: dict[str, Any]) -> tuple[Array, dict[str, Any]]:

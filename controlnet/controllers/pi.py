@@ -42,7 +42,7 @@ class PI(AbstractController):
 
     With ``leak_on="control"``, dz/dt = k_i e - alpha u: what the public DFC code does, with e = alpha u / k_i at rest.
     With ``leak_on="integral"``, dz/dt = k_i e - alpha z: what the paper writes
-    (Meulemans et al. 2021, equation 4, with z = k_i u_int and tau_u = 1).
+    (Meulemans et al. 2021, with z = k_i u_int and tau_u = 1).
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class Sequential(AbstractIntegrator):
 
     The loop is a sampled one: u[0] = 0, and the error of step t acts on the plant from step t + 1 on, so
     that a plant with feedthrough makes no algebraic loop.  This is the scheme of the public DFC implementations
-    (Meulemans et al. 2021, algorithm 1).
+    (Meulemans et al. 2021).
 
     Parameters
     ----------

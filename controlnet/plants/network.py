@@ -22,7 +22,7 @@ FEEDBACK = ("weight-product", "random", "jacobian-transpose")
 
 @dataclass(frozen=True, eq=False)
 class DeepNetwork(AbstractPlant):
-    """Feed-forward network that a control u steers through feedback weights (Meulemans et al. 2021, equations 3, 5).
+    """Feed-forward network that a control u steers through feedback weights (Meulemans et al. 2021).
 
     tau_v dv_i/dt = -v_i + W_i r_{i-1} + b_i + v_fb_i,  tau_a dv_fb_i/dt = -v_fb_i + Q_i u,  r_i = phi_i(v_i),  y = r_L,
     with basal voltage v_ff_i = W_i r_{i-1} + b_i.  The exogenous input is r_0.  Build one with `initialize`.
@@ -293,7 +293,7 @@ class DeepNetwork(AbstractPlant):
     def jacobian(self, voltages: Sequence[Array]) -> Array:
         """Give the Jacobian of the output with respect to the voltages of all layers, per sample.
 
-        J_L = I, J_i = J_{i+1} W_{i+1} diag(phi_i'(v_i)) (Meulemans et al. 2021, section 3).
+        J_L = I, J_i = J_{i+1} W_{i+1} diag(phi_i'(v_i)) (Meulemans et al. 2021).
 
         Parameters
         ----------

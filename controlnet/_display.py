@@ -1,0 +1,136 @@
+"""What a person sees in the terminal: progress, tables, a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .experiments.training import Epoch, Watcher
+
+HEADINGS = {
+    "epoch": "epoch",
+    "train_loss": "train loss",
+    "validation_error_percent": "validation error %",
+    "test_error_percent": "test error %",
+    "converged_percent": "converged %",
+    "diverged_percent": "diverged %",
+    "seconds": "seconds",
+}
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class Lines(Watcher):
+    """Progress as plain lines, for logs."""
+
+    def on_start(self, method: str, epochs: int, batches: int) -> None:
+        self._method = method
+        note = "" if method == "bp" else " (a loop that was never used before is compiled first)"
+        print(f"{method}: {epochs} epochs of {batches} minibatches{note}", file=sys.stderr, flush=True)
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        values = (f"{HEADINGS[name]} {_number(value)}" for name, value in epoch._asdict().items() if value is not None)
+        print(f"{self._method}: {', '.join(values)}", file=sys.stderr, flush=True)
+
+
+class Bars(Watcher, AbstractContextManager["Bars"]):
+    """Progress as a live bar for each method."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("[bold]{task.fields[method]:>8}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(compact=True),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._task = TaskID(0)
+        self._error = ""
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def on_start(self, method: str, epochs: int, batches: int) -> None:
+        words = "starting" if method == "bp" else "starting; compiles the loop if it is new"
+        self._error, self._epochs = "", epochs
+        self._task = self._progress.add_task(words, total=epochs * batches, method=method)
+
+    def on_batch(self, epoch: int, loss: float) -> None:
+        words = f"epoch {epoch}/{self._epochs}  loss {loss:.4f}{self._error}"
+        self._progress.update(self._task, advance=1, description=words)
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        self._error = f"  validation error {epoch.validation_error_percent:.2f} %"
+        words = f"epoch {epoch.epoch}/{self._epochs}  loss {epoch.train_loss:.4f}{self._error}"
+        self._progress.update(self._task, description=words)
+
+
+def show_summary(summary: Mapping[str, Any]) -> None:
+    """Print what a run brought, beside its peers.
+
+    Parameters
+    ----------
+    summary : mapping
+        As stored in the run.
+    """
+    table = Table(title=f"{summary['experiment']}, seed {summary['seed']}", title_justify="left")
+    table.add_column("method")
+    names = [name for name in HEADINGS if name != "epoch"]
+    for name in ("epochs", *names):
+        table.add_column(HEADINGS.get(name, name), justify="right")
+    for method, results in {summary["method"]: summary, **summary.get("peers", {})}.items():
+        table.add_row(method, *(_number(results.get(name)) for name in ("epochs", *names)))
+    console = Console()
+    console.print(table)
+    console.print(f"run: {summary['run']}", soft_wrap=True, highlight=False)
+
+
+def show_rows(title: str, rows: Mapping[str, str]) -> None:
+    """Print names with a line about each.
+
+    Parameters
+    ----------
+    title : str
+        What they are.
+    rows : mapping of str
+        Line by name.
+    """
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    for name, line in rows.items():
+        table.add_row(f"[bold]{name}", escape(line))
+    Console().print(table)
+
+
+def show_history(history: Sequence[Mapping[str, Any]]) -> None:
+    """Print a row for each epoch.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        As stored in the run.
+    """
+    if not history:
+        return
+    table = Table(title="history", title_justify="left")
+    for name in history[0]:
+        table.add_column(HEADINGS.get(name, name), justify="right")
+    for row in history:
+        table.add_row(*map(_number, row.values()))
+    Console().print(table)

@@ -1,0 +1,181 @@
+"""The command line: parses, calls the experiments, prints.
+
+Exit codes: 0 done, 2 bad input or an unusable file, 3 the loop or the training diverged, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import __version__
+from .errors import ControlNetError, DivergedError
+
+
+class _Failure(click.ClickException):
+    """An error that a person can act on, in one line."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # of the class only as far as click's types go
+
+
+class _Commands(click.Group):
+    """Turns the package's errors into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DivergedError as error:
+            raise _Failure(str(error), 3) from None
+        except ControlNetError as error:
+            raise _Failure(str(error), 2) from None
+        except KeyboardInterrupt:
+            raise _Failure("interrupted; what was complete has been saved", 130) from None
+        except OSError as error:
+            raise _Failure(f"{error.filename or 'file'}: {error.strerror or error}", 2) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="controlnet")
+def main() -> None:
+    """Learning as control: train networks by feedback control, and look at what came out.
+
+    Exit codes: 0 done, 2 bad input or an unusable file, 3 diverged, 130 interrupted.
+    """
+
+
+@main.command()
+@click.argument("experiment", default="digits")
+@click.option("--method", "-m", help="Method instead of the experiment's; see `controlnet list`.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed instead of the experiment's.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs instead of the experiment's.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change one setting; may be repeated.")
+@click.option("--from", "source", type=click.Path(path_type=Path), metavar="RUN", help="Run again what a run holds.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run; new below runs/ if not given."
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    envvar="CONTROLNET_DATA",
+    show_envvar=True,
+    metavar="DIR",
+    help="Folder with the dataset's files.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Number of threads; the result does not depend on it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved settings and stop.")
+def run(
+    experiment: str,
+    method: str | None,
+    seed: int | None,
+    epochs: int | None,
+    overrides: tuple[str, ...],
+    source: Path | None,
+    out: Path | None,
+    data_dir: Path | None,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+    dry_run: bool,
+) -> None:
+    """Train EXPERIMENT: a name of `controlnet list`, or a TOML file. Without it, the embedded digits."""
+    from .experiments import as_toml
+    from .experiments.running import new_folder, run_experiment
+
+    plan = _plan(experiment, source, method=method, seed=seed, epochs=epochs, overrides=overrides)
+    if dry_run:
+        click.echo(as_toml(plan.settings), nl=False)
+        return
+    with _watcher(quiet) as watcher:
+        summary = run_experiment(
+            plan, folder=out or new_folder(plan.settings), watcher=watcher, data_dir=data_dir, threads=threads
+        )
+    if as_json:
+        click.echo(json.dumps(summary))
+    else:
+        from ._display import show_summary
+
+        show_summary(summary)
+
+
+def _plan(experiment: str, source: Path | None, **changes: Any) -> Any:
+    from .experiments import from_stored, resolve
+    from .storage import read_run
+
+    if source is None:
+        return resolve(experiment, **changes)
+    if any(changes.values()) or changes["seed"] is not None:
+        raise _Failure("--from repeats a run as it was: give no --method, --seed, --epochs or --set with it", 2)
+    return from_stored(read_run(source).settings)
+
+
+def _watcher(quiet: bool) -> Any:
+    from contextlib import nullcontext
+
+    from ._display import Bars, Lines
+    from .experiments.training import Watcher
+
+    if quiet:
+        return nullcontext(Watcher())
+    return Bars() if sys.stderr.isatty() else nullcontext(Lines())
+
+
+@main.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_(as_json: bool) -> None:
+    """List experiments, methods, datasets, plants and controllers."""
+    from .controllers import CONTROLLERS
+    from .data import DATASETS
+    from .experiments import METHODS, catalogue
+    from .plants import PLANTS
+
+    def first_line(thing: Any) -> str:
+        return (thing.__doc__ or "").strip().splitlines()[0]
+
+    everything = {
+        "experiments": catalogue(),
+        "methods": {name: method.description for name, method in METHODS.items()},
+        "datasets": dict.fromkeys(DATASETS, ""),
+        "plants": {name: first_line(plant) for name, plant in PLANTS.items()},
+        "controllers": {name: first_line(controller) for name, controller in CONTROLLERS.items()},
+    }
+    if as_json:
+        click.echo(json.dumps(everything))
+        return
+    from ._display import show_rows
+
+    for title, rows in everything.items():
+        show_rows(title, rows)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(run: Path, as_json: bool) -> None:
+    """Show settings, history and summary of RUN, a folder or its run.h5."""
+    from .experiments import as_toml, from_stored
+    from .storage import read_run
+
+    stored = read_run(run)
+    if as_json:
+        names = ("settings", "seed", "summary", "history", "provenance", "complete")
+        click.echo(json.dumps({name: getattr(stored, name) for name in names}))
+        return
+    from ._display import show_history, show_summary
+
+    click.echo(as_toml(from_stored(stored.settings).settings))
+    show_history(stored.history)
+    if not stored.complete:
+        click.echo("This run did not come to its end.")
+    show_summary({**stored.summary, "run": str(run)})
+
+
+if __name__ == "__main__":
+    main()

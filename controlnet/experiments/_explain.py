@@ -1,0 +1,119 @@
+"""Turns msgspec's message about a setting into one line: path, expected, got, and a close match."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from msgspec import inspect
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Give a hint at the nearest known name.
+
+    Parameters
+    ----------
+    name : str
+        What was written.
+    known : iterable of str
+        What could have been meant.
+
+    Returns
+    -------
+    str
+        ``"; did you mean ...?"``, or nothing.
+    """
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def explain(message: str, table: dict[str, Any], root: type, prefix: str = "") -> str:
+    """Say in one line what is wrong with a setting.
+
+    Parameters
+    ----------
+    message : str
+        msgspec's message, which ends with a path like ``$.controller.k_p``.
+    table : dict
+        The settings.
+    root : type
+        The struct that they should make.
+    prefix : str
+        Where the table stands.
+
+    Returns
+    -------
+    str
+        For example ``controller.k_p: expected a number >= 0, got "two"``.
+    """
+    text, _, location = message.partition(" - at `$")
+    keys = [int(index) if index else name for index, name in re.findall(r"\[(\d+)\]|\.(\w+)", location.rstrip("`"))]
+    kind, value = _descend(inspect.type_info(root), table, keys)
+    path = ".".join(part for part in (prefix, *map(str, keys)) if part)
+    if unknown := re.search(r"unknown field `(.*)`", text):
+        name, known = unknown[1], _fields(kind, value)
+        path = f"{path}.{name}" if path else name
+        hint = suggestion(name, known) or f"; expected one of {', '.join(known)}"
+        return f"{path}: unknown setting{hint}"
+    if isinstance(kind, inspect.UnionType) and "Invalid value" in text and isinstance(value, str):
+        path = path.removesuffix(".kind") + ".kind"
+    expected = _describe(kind) or text[0].lower() + text[1:]
+    hint = suggestion(value, re.findall(r'"(.*?)"', expected)) if isinstance(value, str) else ""
+    return f"{path or 'experiment'}: expected {expected}, got {json.dumps(value, default=str)}{hint}"
+
+
+def _descend(kind: Any, value: Any, keys: list[int | str]) -> tuple[Any, Any]:
+    for key in keys:
+        kind = _alternative(kind, value)
+        if key == "kind" and isinstance(kind, inspect.UnionType):
+            return kind, value.get("kind")
+        if isinstance(kind, inspect.StructType):
+            if key == kind.tag_field:
+                return kind, value.get("kind")
+            kind = next((field.type for field in kind.fields if field.encode_name == key), inspect.AnyType())
+        else:
+            kind = getattr(kind, "item_type", inspect.AnyType())
+        value = value[key] if isinstance(value, dict | list) else value  # type: ignore[index]
+    return kind, value
+
+
+def _alternative(kind: Any, value: Any) -> Any:
+    """Give the member of a union that the value means to be."""
+    if isinstance(kind, inspect.UnionType):
+        tagged = [each for each in kind.types if isinstance(each, inspect.StructType)]
+        if tagged and isinstance(value, dict):
+            return next((each for each in tagged if each.tag == value.get("kind")), kind)
+        if isinstance(value, list):
+            return next((each for each in kind.types if isinstance(each, inspect.VarTupleType)), kind)
+    return kind
+
+
+def _fields(kind: Any, value: Any) -> list[str]:
+    kind = _alternative(kind, value)
+    names = [field.encode_name for field in kind.fields] if isinstance(kind, inspect.StructType) else []
+    return [*names, kind.tag_field] if getattr(kind, "tag_field", None) else names
+
+
+def _describe(kind: Any) -> str:
+    if isinstance(kind, inspect.UnionType):
+        tags = [str(each.tag) for each in kind.types if isinstance(each, inspect.StructType)]
+        if tags:
+            return f"a table with kind = {' or '.join(map(json.dumps, tags))}"
+        return " or ".join(_describe(each) for each in kind.types if not isinstance(each, inspect.NoneType))
+    if isinstance(kind, inspect.LiteralType):
+        return " or ".join(json.dumps(value) for value in kind.values)
+    if isinstance(kind, inspect.VarTupleType):
+        return f"a list, each entry {_describe(kind.item_type)}"
+    if isinstance(kind, inspect.StructType):
+        return f"a table with kind = {json.dumps(kind.tag)}" if kind.tag else "a table"
+    words = {"FloatType": "a number", "IntType": "a whole number", "BoolType": "true or false", "StrType": "a string"}
+    return words.get(type(kind).__name__, "") + _bounds(kind)
+
+
+def _bounds(kind: Any) -> str:
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    found = [f"{sign} {getattr(kind, name):g}" for name, sign in signs.items() if getattr(kind, name, None) is not None]
+    return " " + " and ".join(found) if found else ""

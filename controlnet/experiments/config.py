@@ -1,0 +1,259 @@
+"""Reads experiments: TOML, the overrides of a method and of the command line, strict checks."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ..errors import ConfigError
+from ._explain import explain, suggestion
+from .methods import METHODS
+from .settings import Settings
+
+Table = dict[str, Any]
+
+
+def catalogue() -> dict[str, str]:
+    """Give the experiments that come with the package.
+
+    Returns
+    -------
+    dict of str
+        Title by name.
+    """
+    folder = resources.files(__package__) / "catalogue"
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
+    return {entry.name[:-5]: tomllib.loads(entry.read_text(encoding="utf-8")).get("title", "") for entry in files}
+
+
+class Plan(NamedTuple):
+    """What one run does: an experiment, and the methods that are trained beside it for comparison."""
+
+    settings: Settings
+    peers: tuple[Settings, ...] = ()
+
+
+def resolve(
+    experiment: str,
+    *,
+    method: str | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    overrides: Iterable[str] = (),
+) -> Plan:
+    """Give the settings of an experiment and of its peers.
+
+    Later ones win: the file, its table for the method, `overrides`, then the other arguments.  A peer has its own
+    table of the file, and data, network, seed and schedule of the experiment.
+
+    Parameters
+    ----------
+    experiment : str
+        Name of the catalogue, or path of a TOML file.
+    method : str, optional
+        Method instead of the file's.
+    seed : int, optional
+        Seed instead of the file's.
+    epochs : int, optional
+        Number of epochs instead of the file's.
+    overrides : iterable of str
+        ``a.b=value``, the value written as in TOML.
+
+    Returns
+    -------
+    Plan
+        The checked settings.
+
+    Raises
+    ------
+    ConfigError
+        Naming the path of the setting, what was expected, and what it is.
+    """
+    name, base = _read(experiment)
+    by_method = _method_tables(base)
+    own: dict[str, Settings] = {
+        each: _checked({**_merged(base, table), "experiment": name, "method": each}, f"methods.{each}")
+        for each, table in by_method.items()
+    }
+    assignments = [_assignment(text) for text in overrides]
+    chosen = method or _overridden(base, assignments).get("method", "dfc")
+    result = _overridden(_merged(base, by_method.get(str(chosen), {})), assignments)
+    result |= {"experiment": name, "method": chosen} | ({} if seed is None else {"seed": seed})
+    if epochs is not None:
+        result["train"] = {**result.get("train", {}), "epochs": epochs}
+    settings = _checked(result)
+    others = [each for each in settings.train.compare_with if each != settings.method]
+    plain = {each: _checked({**base, "experiment": name, "method": each}) for each in others}
+    return Plan(settings, tuple(_as_peer(own.get(each, plain[each]), settings) for each in others))
+
+
+def _as_peer(peer: Settings, settings: Settings) -> Settings:
+    schedule = msgspec.structs.replace(settings.train, compare_with=())
+    return msgspec.structs.replace(
+        peer, seed=settings.seed, data=settings.data, network=settings.network, train=schedule
+    )
+
+
+def from_stored(stored: Mapping[str, Any]) -> Plan:
+    """Give back the plan of a run.
+
+    Parameters
+    ----------
+    stored : mapping
+        What `to_store` gave.
+
+    Returns
+    -------
+    Plan
+        The checked settings.
+
+    Raises
+    ------
+    ConfigError
+        If they are not settings of this version.
+    """
+    table = dict(stored)
+    peers = table.pop("peers", {})
+    return Plan(_checked(table), tuple(_checked(dict(peer), f"peers.{name}") for name, peer in peers.items()))
+
+
+def to_store(plan: Plan) -> Table:
+    """Give a plan as plain data, without what is unset.
+
+    Parameters
+    ----------
+    plan : Plan
+        The settings.
+
+    Returns
+    -------
+    dict
+        Tables, numbers and strings; peers by method under ``peers``.
+    """
+    return _as_table(plan.settings) | {"peers": {peer.method: _as_table(peer) for peer in plan.peers}}
+
+
+def _as_table(settings: Settings) -> Table:
+    table: Table = msgspec.to_builtins(settings)
+    return {key: _without_none(value) for key, value in table.items()}
+
+
+def as_toml(settings: Settings) -> str:
+    """Write settings as an experiment's file.
+
+    Parameters
+    ----------
+    settings : Settings
+        The settings.
+
+    Returns
+    -------
+    str
+        TOML that `resolve` reads back.
+    """
+    import tomli_w
+
+    return tomli_w.dumps({key: value for key, value in _as_table(settings).items() if key != "experiment"})
+
+
+def _without_none(value: Any) -> Any:
+    return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+
+
+def _read(experiment: str) -> tuple[str, Table]:
+    path = Path(experiment)
+    if path.suffix == ".toml":
+        name, text = str(path), _text(path)
+    else:
+        names = list(catalogue())
+        if experiment not in names:
+            raise ConfigError(
+                f"experiment: expected a TOML file or one of {', '.join(names)}, got {experiment!r}"
+                + suggestion(experiment, names)
+            )
+        name = experiment
+        text = (resources.files(__package__) / "catalogue" / f"{experiment}.toml").read_text(encoding="utf-8")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: not valid TOML: {error}") from None
+    table.pop("title", None)
+    return name, table
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{path}: cannot read the experiment: {reason}") from None
+
+
+def _method_tables(table: Table) -> dict[str, Table]:
+    tables = table.pop("methods", {})
+    if not isinstance(tables, dict):
+        raise ConfigError(f"methods: expected a table, got {tables!r}")
+    for name, value in tables.items():
+        if name not in METHODS:
+            raise ConfigError(f"methods.{name}: unknown method" + suggestion(name, METHODS))
+        if not isinstance(value, dict):
+            raise ConfigError(f"methods.{name}: expected a table, got {value!r}")
+    return tables
+
+
+def _merged(base: Table, over: Mapping[str, Any]) -> Table:
+    """Lay one table over another; a table that names another kind replaces the one below."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        same_kind = (
+            isinstance(below, dict) and isinstance(value, dict) and value.get("kind") in (None, below.get("kind"))
+        )
+        result[key] = _merged(below, value) if same_kind and below is not None else value
+    return result
+
+
+def _assignment(text: str) -> tuple[list[str], Any]:
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise ConfigError(f"--set {text}: expected a.b=value")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    return [part.strip() for part in path.split(".")], parsed
+
+
+def _overridden(table: Table, assignments: list[tuple[list[str], Any]]) -> Table:
+    for path, value in assignments:
+        nested: Any = value
+        for part in reversed(path):
+            nested = {part: nested}
+        table = _merged(table, nested)
+    return table
+
+
+def _checked(table: Table, prefix: str = "") -> Settings:
+    _refuse_infinite(table, prefix)
+    try:
+        settings = msgspec.convert(table, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(explain(str(error), table, Settings, prefix)) from None
+    for name in (settings.method, *settings.train.compare_with):
+        if name not in METHODS:
+            raise ConfigError(f"method: expected one of {', '.join(METHODS)}, got {name!r}" + suggestion(name, METHODS))
+    return settings
+
+
+def _refuse_infinite(value: Any, path: str) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_infinite(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{path}: expected a finite number, got {value}")

@@ -1,0 +1,132 @@
+"""Runs an experiment from its settings to its file."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..base import Array
+from ..data import load
+from ..provenance import describe_machine
+from ..storage import Run, claim_folder, write_run
+from .config import Plan, to_store
+from .settings import Settings
+from .training import Epoch, Trainer, Watcher, seeds
+
+
+def new_folder(settings: Settings) -> Path:
+    """Give a folder below ``runs`` that does not exist yet.
+
+    Parameters
+    ----------
+    settings : Settings
+        The experiment.
+
+    Returns
+    -------
+    Path
+        ``runs/TIME-EXPERIMENT-METHOD-sSEED``.
+    """
+    name = Path(settings.experiment).stem
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{name}-{settings.method}-s{settings.seed}"
+    folder, number = Path("runs") / stem, 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{stem}-{number}"
+    return folder
+
+
+def run_experiment(
+    plan: Plan,
+    *,
+    folder: Path,
+    watcher: Watcher | None = None,
+    data_dir: Path | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Train, write the run after every epoch, and compare with the methods that the settings name.
+
+    Parameters
+    ----------
+    plan : Plan
+        The experiment and its peers.
+    folder : Path
+        Where ``run.h5`` goes; must not hold anything yet.
+    watcher : Watcher, optional
+        Is told of every minibatch and epoch, of the peers too.
+    data_dir : Path, optional
+        Folder with the dataset's files.
+    threads : int, optional
+        Number of threads; all cores if not given.
+
+    Returns
+    -------
+    dict
+        The summary, as stored.
+
+    Raises
+    ------
+    ControlNetError
+        If data or folder are unusable or the training diverges.
+    KeyboardInterrupt
+        After what is complete was saved.
+    """
+    settings = plan.settings
+    with claim_folder(folder):
+        dataset = load(settings.data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir)
+        recorder = _Recorder(plan, folder)
+        trainer = Trainer(settings, dataset, threads, watcher)
+        recorder.save(trainer.plant.parameters)
+        for epoch in trainer.epochs():
+            recorder.history.append(epoch)
+            recorder.save(trainer.plant.parameters)
+        for peer in plan.peers:
+            recorder.peers[peer.method] = _results(list(Trainer(peer, dataset, threads, watcher).epochs()))
+        recorder.save(trainer.plant.parameters, complete=True)
+        return recorder.summary()
+
+
+def _results(history: list[Epoch]) -> dict[str, Any]:
+    """Give the numbers that sum up a training; the errors are those of the last epoch."""
+    if not history:
+        return {"epochs": 0}
+    last = history[-1]
+    return {
+        "test_error_percent": last.test_error_percent,
+        "validation_error_percent": last.validation_error_percent,
+        "train_loss": last.train_loss,
+        "converged_percent": last.converged_percent,
+        "diverged_percent": last.diverged_percent,
+        "epochs": last.epoch,
+        "seconds": round(sum(epoch.seconds for epoch in history), 3),
+    }
+
+
+class _Recorder:
+    """Keeps what a run has brought so far, and writes it."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan, self.folder = plan, folder
+        self.history: list[Epoch] = []
+        self.peers: dict[str, dict[str, Any]] = {}
+        self.provenance = describe_machine()
+
+    def summary(self) -> dict[str, Any]:
+        settings = self.plan.settings
+        names = {"experiment": settings.experiment, "method": settings.method, "seed": settings.seed}
+        run = os.path.join(self.folder, "run.h5")
+        return names | _results(self.history) | {"run": run, "peers": self.peers}
+
+    def save(self, weights: dict[str, Array], complete: bool = False) -> None:
+        run = Run(
+            settings=to_store(self.plan),
+            seed=self.plan.settings.seed,
+            summary=self.summary(),
+            history=[epoch._asdict() for epoch in self.history],
+            weights=weights,
+            provenance=self.provenance,
+            complete=complete,
+        )
+        write_run(self.folder, run)

@@ -1,0 +1,154 @@
+"""The settings of an experiment: what a TOML file may say, with types, ranges and defaults.
+
+Time is in units of the controller's time constant tau_u.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Fraction = Annotated[float, Meta(ge=0, lt=1)]
+Probability = Annotated[float, Meta(gt=0, le=1)]
+Count = Annotated[int, Meta(ge=1, le=10**9)]
+Width = Annotated[int, Meta(ge=1, le=100_000)]
+Activation = Literal["tanh", "relu", "softplus", "sigmoid", "linear"]
+
+
+class StrictTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all tables: immutable, and strict about names."""
+
+
+class Data(StrictTable, frozen=True):
+    """``[data]``: a name of `controlnet.data.DATASETS`."""
+
+    name: str = "digits"
+
+
+class Network(StrictTable, frozen=True):
+    """``[network]``: fields of `DeepNetwork.initialize`; sizes of input and output follow from the data."""
+
+    hidden: Annotated[tuple[Width, ...], Meta(max_length=100)] = (64, 64)
+    activation: Activation | tuple[Activation, ...] = "tanh"
+    feedback: Literal["weight-product", "random", "jacobian-transpose"] = "weight-product"
+    feedback_noise: NonNegative = 0.0
+    initialization: Literal["xavier-normal", "xavier-uniform", "orthogonal"] = "xavier-normal"
+    dtype: Literal["float64", "float32"] = "float64"
+    tau_v: Positive = 0.2
+    tau_apical: Positive | None = None
+    tau_control: Positive | None = None
+    soma: Literal["dynamic", "instantaneous"] = "dynamic"
+    transmission: Literal["instantaneous", "delayed"] = "instantaneous"
+
+
+class Proportional(StrictTable, frozen=True, tag_field="kind", tag="proportional"):
+    """``[controller]`` with ``kind = "proportional"``."""
+
+    k_p: NonNegative = 1.0
+
+
+class Integral(StrictTable, frozen=True, tag_field="kind", tag="integral"):
+    """``[controller]`` with ``kind = "integral"``."""
+
+    k_i: Positive = 1.0
+    leak: NonNegative = 0.0
+
+
+class PI(StrictTable, frozen=True, tag_field="kind", tag="pi"):
+    """``[controller]`` with ``kind = "pi"``."""
+
+    k_p: NonNegative = 0.0
+    k_i: Positive = 1.0
+    leak: NonNegative = 0.0
+    leak_on: Literal["control", "integral"] = "control"
+
+
+class PID(StrictTable, frozen=True, tag_field="kind", tag="pid"):
+    """``[controller]`` with ``kind = "pid"``."""
+
+    k_p: NonNegative = 1.0
+    k_i: Positive = 1.0
+    k_d: NonNegative = 0.0
+    derivative_filter: Positive = 0.01
+
+
+class Simulation(StrictTable, frozen=True):
+    """``[simulation]``: the scheme in time, and how long a minibatch is simulated."""
+
+    integrator: Literal["sequential", "euler", "heun", "rk4"] = "sequential"
+    control: Literal["new", "old"] = "new"
+    dt: Positive = 0.02
+    steps: Count = 500
+
+
+class Objective(StrictTable, frozen=True):
+    """``[objective]``: the loss, and how strongly the reference pulls."""
+
+    loss: Literal["cross-entropy", "mse"] = "cross-entropy"
+    feedback: Literal["nudged", "strong"] = "nudged"
+    stepsize: Positive = 0.1
+    target_value: Probability | None = None
+
+
+class Law(StrictTable, frozen=True):
+    """``[law]``: options of `DFC`."""
+
+    rule: Literal["nonlinear-difference", "voltage-difference"] = "nonlinear-difference"
+    converged_only: bool = False
+
+
+class SGD(StrictTable, frozen=True, tag_field="kind", tag="sgd"):
+    """``[optimizer]`` with ``kind = "sgd"``."""
+
+    learning_rate: Positive = 0.1
+    weight_decay: NonNegative = 0.0
+    clip_norm: Positive | None = None
+    momentum: Fraction = 0.0
+
+
+class Adam(StrictTable, frozen=True, tag_field="kind", tag="adam"):
+    """``[optimizer]`` with ``kind = "adam"``."""
+
+    learning_rate: Positive = 1e-3
+    weight_decay: NonNegative = 0.0
+    clip_norm: Positive | None = None
+    beta1: Fraction = 0.99
+    beta2: Fraction = 0.99
+    epsilon: Positive = 1e-8
+
+
+class RMSprop(StrictTable, frozen=True, tag_field="kind", tag="rmsprop"):
+    """``[optimizer]`` with ``kind = "rmsprop"``."""
+
+    learning_rate: Positive = 1e-3
+    weight_decay: NonNegative = 0.0
+    clip_norm: Positive | None = None
+    smoothing: Fraction = 0.95
+    epsilon: Positive = 0.03
+
+
+class Train(StrictTable, frozen=True):
+    """``[train]``: the schedule."""
+
+    epochs: Count = 10
+    batch_size: Count = 32
+    compare_with: tuple[str, ...] = ()
+
+
+class Settings(StrictTable, frozen=True):
+    """A whole experiment."""
+
+    experiment: str
+    method: str = "dfc"
+    seed: Annotated[int, Meta(ge=0)] = 0
+    data: Data = Data()
+    network: Network = Network()
+    controller: PI | Proportional | Integral | PID = PI()
+    simulation: Simulation = Simulation()
+    objective: Objective = Objective()
+    law: Law = Law()
+    optimizer: Adam | SGD | RMSprop = Adam()
+    train: Train = Train()
