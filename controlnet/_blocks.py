@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from ._loop import Clock, Recorder, Sources
+from ._loop import Clock, Recorder, Run, Sources, execute
 from .base import Array, Block
 from .errors import DivergedError, InputError
 
 if TYPE_CHECKING:
     from .loop import ClosedLoop
-
-Run: TypeAlias = Callable[..., tuple[int, int]]
 
 BLOCK = 16
 """Samples in a block: fixed, so that the same bits come out whatever the number of threads."""
@@ -106,7 +104,7 @@ def _run_block(
         rows, np.empty((loop.nsignals if len(rows) else 0, batch), dtype), np.empty((points, len(rows), batch), dtype)
     )
     sources = Sources(_columns(problem.reference, part), _columns(problem.inputs, part))
-    status = run(clock, sources, recorder, block)
+    status = execute(run, clock, sources, recorder, block)
     return Result(block, recorder.taken), status
 
 

@@ -1,4 +1,8 @@
-"""What a person sees in the terminal: progress, tables, a run."""
+"""What a person sees in the terminal: progress, tables, a run.
+
+Columns: mean training loss; validation and test error; share of training samples whose controller converged to its
+steady state or diverged from it; seconds.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,12 @@ from .experiments.training import Epoch, Watcher
 
 HEADINGS = {
     "epoch": "epoch",
-    "train_loss": "train loss",
-    "validation_error_percent": "validation error %",
-    "test_error_percent": "test error %",
-    "converged_percent": "converged %",
-    "diverged_percent": "diverged %",
-    "seconds": "seconds",
+    "train_loss": "loss",
+    "validation_error_percent": "valid. %",
+    "test_error_percent": "test %",
+    "converged_percent": "conv. %",
+    "diverged_percent": "div. %",
+    "seconds": "s",
 }
 
 
@@ -39,7 +43,7 @@ class Lines(Watcher):
         print(f"{method}: {epochs} epochs of {batches} minibatches{note}", file=sys.stderr, flush=True)
 
     def on_epoch(self, epoch: Epoch) -> None:
-        values = (f"{HEADINGS[name]} {_number(value)}" for name, value in epoch._asdict().items() if value is not None)
+        values = (f"{name} {_number(value)}" for name, value in epoch._asdict().items() if value is not None)
         print(f"{self._method}: {', '.join(values)}", file=sys.stderr, flush=True)
 
 
@@ -99,6 +103,7 @@ def show_summary(summary: Mapping[str, Any]) -> None:
         table.add_row(method, *(_number(results.get(name)) for name in ("epochs", *names)))
     console = Console()
     console.print(table)
+    console.print("valid./test: error; conv./div.: samples whose controller settled or ran away", style="dim")
     console.print(f"run: {summary['run']}", soft_wrap=True, highlight=False)
 
 

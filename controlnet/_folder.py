@@ -136,7 +136,7 @@ def _clear(folder: Path, replace: bool) -> None:
     names = {entry.name for entry in folder.iterdir()} - {LOCK_FILE}
     stale = {name for name in names if TEMPORARY.fullmatch(name)}
     if RUN_FILE in names and not replace:
-        raise StorageError(f"{folder} holds a run already: choose another folder, or ask to replace it")
+        raise StorageError(f"{folder} holds a run already: choose another folder")
     if RUN_FILE not in names and names - stale:
         raise StorageError(
             f"{folder} holds other files, such as '{min(names - stale)}': expected an empty folder: choose another"

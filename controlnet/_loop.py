@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numba
 
 from ._kernel import kernel
 from ._source import source_tag
 from .base import Array, Block, System, copy
+from .errors import KernelError
 
 
 class Clock(NamedTuple):
@@ -78,7 +79,10 @@ def _first_diverged(limit: float, values: Array) -> int:
     return -1
 
 
-def _build(tag: str, parts: System) -> Callable[..., tuple[int, int]]:
+Run: TypeAlias = Callable[..., tuple[int, int]]
+
+
+def _build(tag: str, parts: System) -> Run:
     (dynamics, output, advance, set_input, set_control, observe) = parts[:6]
     (rate, command, error, start, step, settle, adapt, finish) = parts[6:]
 
@@ -108,7 +112,7 @@ def _build(tag: str, parts: System) -> Callable[..., tuple[int, int]]:
 
 
 @cache
-def bind(parts: System, compiled: bool) -> Callable[..., tuple[int, int]]:
+def bind(parts: System, compiled: bool) -> Run:
     """Give the loop of these kernels, as machine code or as plain Python.
 
     Parameters
@@ -125,6 +129,47 @@ def bind(parts: System, compiled: bool) -> Callable[..., tuple[int, int]]:
     """
     if not compiled:
         return _build("", parts)
-    run = _build(source_tag(parts), parts)
+    run = _build(source_tag((*parts, _build)), parts)
     # No reassociation and no "no NaN": rounding in tanh and the check for divergence depend on it.
     return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(run)  # type: ignore[no-any-return]
+
+
+def execute(run: Run, clock: Clock, sources: Sources, recorder: Recorder, block: Block) -> tuple[int, int]:
+    """Run a bound loop on one block.
+
+    Parameters
+    ----------
+    run : callable
+        What `bind` gave.
+    clock : Clock
+        The time grid.
+    sources : Sources
+        Reference and inputs.
+    recorder : Recorder
+        What is kept, written.
+    block : Block
+        The wires, written.
+
+    Returns
+    -------
+    tuple of int
+        (step, sample); sample is -1 unless the loop diverged.
+
+    Raises
+    ------
+    KernelError
+        If a kernel cannot be compiled.
+    """
+    try:
+        return run(clock, sources, recorder, block)
+    except numba.core.errors.NumbaError as error:
+        raise KernelError(f"a kernel does not compile: {_reason(error)} (compiled=False runs it as Python)") from error
+
+
+def _reason(error: Exception) -> str:
+    """Give what matters of Numba's pages of text: the innermost cause, and where it is."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = ("Cannot", "NameError", "Unknown", "Untyped", "Invalid", "Use of", "No implementation", "No conversion")
+    cause = [line for line in lines if line.startswith(causes)][-1:] or lines[:1]
+    places = [line.rstrip(":") for line in lines if line.startswith("File ")]
+    return " ".join([*cause, *places[:1]])

@@ -6,17 +6,15 @@ import ast
 import hashlib
 import sys
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-PACKAGE = Path(__file__).parent
 FOREIGN = frozenset({"numpy", "scipy", "numba", "llvmlite", "control", "matplotlib"}) | sys.stdlib_module_names
 
 
 def source_tag(functions: Iterable[Callable[..., Any]]) -> str:
-    """Give a hash of the package's source and of every module that the functions reach by imports.
+    """Give a hash of the modules of some functions and of every module that these import, directly or not.
 
     Parameters
     ----------
@@ -28,44 +26,34 @@ def source_tag(functions: Iterable[Callable[..., Any]]) -> str:
     str
         Changes whenever any of these files does.
     """
-    modules = {sys.modules[name] for name in {function.__module__ for function in functions}}
-    outside = {path for path in _reachable_files(modules) if not path.is_relative_to(PACKAGE)}
-    digest = hashlib.sha256(_package_digest())
-    for path in sorted(outside):
-        digest.update(str(path).encode() + b"\0" + path.read_bytes())
+    digest = hashlib.sha256()
+    for path, text in sorted(_reachable_text({function.__module__ for function in functions}).items()):
+        digest.update(str(path).encode() + b"\0" + text + b"\0")
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=1)
-def _package_digest() -> bytes:
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
-    return digest.digest()
-
-
-def _reachable_files(modules: set[ModuleType]) -> set[Path]:
-    files: set[Path] = set()
-    waiting = list(modules)
+def _reachable_text(names: set[str]) -> dict[Path, bytes]:
+    """Give the source of the named modules and of all that they import, the foreign libraries apart."""
+    texts: dict[Path, bytes] = {}
+    waiting = [sys.modules[name] for name in names]
     while waiting:
         module = waiting.pop()
         path = Path(getattr(module, "__file__", None) or "")
-        if path.suffix != ".py" or path in files:
-            continue
-        files.add(path)
-        if not path.is_relative_to(PACKAGE):
-            waiting += _imported_modules(module, path)
-    return files
+        if path.suffix == ".py" and path not in texts:
+            texts[path] = path.read_bytes()
+            waiting += _imported_modules(module, texts[path])
+    return texts
 
 
-def _imported_modules(module: ModuleType, path: Path) -> list[ModuleType]:
-    package = module.__package__ or ""
+def _imported_modules(module: ModuleType, text: bytes) -> list[ModuleType]:
+    """Give the loaded modules that the import statements of a source name."""
+    package = (module.__package__ or "").split(".")
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*parents, *([node.module] if node.module else [])])
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return [sys.modules[n] for n in names if n in sys.modules and n.split(".")[0] not in FOREIGN]
+    return [sys.modules[name] for name in names if name in sys.modules and name.split(".")[0] not in FOREIGN]

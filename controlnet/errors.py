@@ -19,6 +19,10 @@ class ConfigError(ControlNetError, ValueError):
     """A setting of an experiment is unknown, of the wrong type or out of range."""
 
 
+class KernelError(ControlNetError, TypeError):
+    """A kernel cannot be compiled."""
+
+
 class DataError(ControlNetError):
     """A dataset is missing, damaged or not what its name says."""
 
