@@ -15,7 +15,7 @@ import numba
 
 from ._kernel import kernel
 from ._source import source_tag
-from .base import Array, Block, System, copy
+from .base import Array, Block, Kernel, System, copy
 from .errors import KernelError
 
 
@@ -45,16 +45,7 @@ class Sources(NamedTuple):
 
 
 @kernel
-def _load(system: System, k: int, sources: Sources, b: Block) -> None:
-    if k == 0 or sources.reference.shape[0] > 1:
-        copy(sources.reference[k], b.r)
-    if k == 0 or sources.inputs.shape[0] > 1:
-        copy(sources.inputs[k], b.w)
-        system.set_input(b.w, b.p)
-
-
-@kernel
-def _record(system: System, index: int, recorder: Recorder, b: Block) -> None:
+def _record(observe: Kernel, index: int, recorder: Recorder, b: Block) -> None:
     if recorder.rows.shape[0] == 0:
         return
     signals, n, m = recorder.signals, b.y.shape[0], b.u.shape[0]
@@ -63,7 +54,7 @@ def _record(system: System, index: int, recorder: Recorder, b: Block) -> None:
     copy(b.u, signals[n : n + m])
     copy(b.e, signals[n + m : 2 * n + m])
     copy(b.x, signals[2 * n + m : states])
-    system.observe(b, signals[states:])
+    observe(b, signals[states:])
     for i in range(recorder.rows.shape[0]):
         for j in range(signals.shape[1]):
             recorder.taken[index, i, j] = signals[recorder.rows[i], j]
@@ -84,19 +75,25 @@ Run: TypeAlias = Callable[..., tuple[int, int]]
 
 def _build(tag: str, parts: System) -> Run:
     (dynamics, output, advance, set_input, set_control, observe) = parts[:6]
-    (rate, command, error, start, step, settle, adapt, finish) = parts[6:]
+    (rate, command, error, step, settle, adapt, finish) = parts[6:]
 
     def run(clock: Clock, sources: Sources, recorder: Recorder, b: Block) -> tuple[int, int]:
         tag  # noqa: B018 - the closure over it puts it into the cache key
         plant_kernels = (dynamics, output, advance, set_input, set_control, observe)
-        system = System(*plant_kernels, rate, command, error, start, step, settle, adapt, finish)
+        system = System(*plant_kernels, rate, command, error, step, settle, adapt, finish)
         for k in range(clock.steps + 1):
             t = clock.start + k * clock.dt
             if k > 0:
                 step(system, k - 1, t - clock.dt, clock.dt, b)
-            _load(system, k, sources, b)
+                advance(system, k - 1, t - clock.dt, clock.dt, b)
+            if k == 0 or sources.reference.shape[0] > 1:
+                copy(sources.reference[k], b.r)
+            if k == 0 or sources.inputs.shape[0] > 1:
+                copy(sources.inputs[k], b.w)
+                set_input(b.w, b.p)
             if k == 0:
-                start(system, t, b)
+                output(t, b.x, b.applied, b.w, b.p, b.y)
+                set_control(b.x, b.applied, b.p)
             settle(system, t, b.s, b)
             sample = max(_first_diverged(clock.limit, b.y), _first_diverged(clock.limit, b.u))
             if sample >= 0:
@@ -104,7 +101,7 @@ def _build(tag: str, parts: System) -> Run:
             if k > 0:
                 adapt(k - 1, b)
             if k % clock.every == 0:
-                _record(system, k // clock.every, recorder, b)
+                _record(observe, k // clock.every, recorder, b)
         finish(b)
         return clock.steps, -1
 

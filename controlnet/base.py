@@ -1,63 +1,53 @@
 """What the closed loop asks of a plant, a controller, an integrator and an adaptation law.
 
-Letters, used everywhere.  A **block** is a matrix whose columns are samples, so that a kernel reads like
-the textbook equation (``dx = A x + B u``); the public face is batch first.
-
-=========  ==================  =========================================================
-letter     shape in a block    meaning
-=========  ==================  =========================================================
-t, dt, k   scalars             time, step size (both in the plant's unit), index of the step
-x          (nstates, batch)    state of the plant
-z          (nstates, batch)    state of the controller
-s          (both, batch)       joint state: x stacked on z
-u          (ninputs, batch)    control, as the controller gives it
-y          (noutputs, batch)   output of the plant
-r          (noutputs, batch)   reference, r* in the papers
-e          (noutputs, batch)   error signal
-w          (nexogenous, batch) exogenous input: disturbance, or the network's input pattern
-p, q, l    NamedTuples         what the kernels of plant, controller and law know
-=========  ==================  =========================================================
+The letters are those of `controlnet.wires`; what a model of one's own needs is imported from here.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ._kernel import kernel
 from .errors import InputError
 from .rest import Rest, find_rest
+from .wires import (
+    Array,
+    Block,
+    Kernel,
+    Parameters,
+    System,
+    add_scaled,
+    copy,
+    euler_advance,
+    finish_nothing,
+    keep_parameters,
+    observe_nothing,
+    set_no_control,
+    set_no_input,
+)
 
 if TYPE_CHECKING:
     from .loop import ClosedLoop
     from .objective import Lesson
 
-Array: TypeAlias = NDArray[Any]
-Parameters: TypeAlias = dict[str, Array]
-Kernel: TypeAlias = Callable[..., Any]
-
-
-class Block(NamedTuple):
-    """The wires of the loop for one block of samples; letters as in the module's table."""
-
-    s: Array
-    x: Array
-    z: Array
-    u: Array
-    applied: Array
-    y: Array
-    e: Array
-    r: Array
-    w: Array
-    work: Array
-    scheme: Any
-    p: Any
-    q: Any
-    law: Any
+__all__ = [
+    "AbstractController",
+    "AbstractIntegrator",
+    "AbstractLaw",
+    "AbstractPlant",
+    "Array",
+    "Block",
+    "Frozen",
+    "Kernel",
+    "Parameters",
+    "Proposal",
+    "System",
+    "add_scaled",
+    "copy",
+]
 
 
 class Proposal(NamedTuple):
@@ -66,103 +56,6 @@ class Proposal(NamedTuple):
     change: Parameters
     converged: Array | None = None
     diverged: Array | None = None
-
-
-class System(NamedTuple):
-    """The kernels that one compiled loop binds together."""
-
-    dynamics: Kernel
-    output: Kernel
-    advance: Kernel
-    set_input: Kernel
-    set_control: Kernel
-    observe: Kernel
-    rate: Kernel
-    command: Kernel
-    error: Kernel
-    start: Kernel
-    step: Kernel
-    settle: Kernel
-    adapt: Kernel
-    finish: Kernel
-
-
-@kernel
-def add_scaled(a: Array, scale: float, b: Array, out: Array) -> None:
-    """Write out = a + scale b without allocating.
-
-    Parameters
-    ----------
-    a, b : array (n, batch)
-        The summands.
-    scale : float
-        Factor of `b`.
-    out : array (n, batch)
-        Written; may be `a` itself.
-    """
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            out[i, j] = a[i, j] + scale * b[i, j]
-
-
-@kernel
-def copy(source: Array, out: Array) -> None:
-    """Write out = source; ``out[:] = source`` would compile code for broadcasting and its errors.
-
-    Parameters
-    ----------
-    source, out : array (n, batch)
-        From and to.
-    """
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] = source[i, j]
-
-
-@kernel
-def euler_advance(system: System, k: int, t: float, dt: float, b: Block) -> None:
-    """Advance a plant one explicit Euler step under the control `b.applied`, and read its output.
-
-    Parameters
-    ----------
-    system : System
-        The bound kernels.
-    k : int
-        Index of the step.
-    t, dt : float
-        Time before the step, and its size.
-    b : Block
-        `b.x` and `b.y` are written.
-    """
-    dx = b.work[0][: b.x.shape[0]]
-    system.dynamics(t, b.x, b.applied, b.w, b.p, dx)
-    add_scaled(b.x, dt, dx, b.x)
-    system.output(t + dt, b.x, b.applied, b.w, b.p, b.y)
-
-
-@kernel
-def _set_no_input(w: Array, p: Any) -> None:
-    pass
-
-
-@kernel
-def _set_no_control(x: Array, u: Array, p: Any) -> None:
-    pass
-
-
-@kernel
-def _observe_nothing(b: Block, out: Array) -> None:
-    pass
-
-
-@kernel
-def _keep_parameters(k: int, b: Block) -> None:
-    pass
-
-
-@kernel
-def _finish_nothing(b: Block) -> None:
-    pass
 
 
 class AbstractPlant(ABC):
@@ -184,11 +77,11 @@ class AbstractPlant(ABC):
     output: ClassVar[Kernel]
     advance: ClassVar[Kernel] = staticmethod(euler_advance)
     """``advance(system, k, t, dt, block)``: one step of the plant's own scheme, used by `Sequential`."""
-    set_input: ClassVar[Kernel] = staticmethod(_set_no_input)
+    set_input: ClassVar[Kernel] = staticmethod(set_no_input)
     """``set_input(w, p)``: called whenever the exogenous input has changed."""
-    set_control: ClassVar[Kernel] = staticmethod(_set_no_control)
+    set_control: ClassVar[Kernel] = staticmethod(set_no_control)
     """``set_control(x, u, p)``: called before `dynamics` when the control at this state is known."""
-    observe: ClassVar[Kernel] = staticmethod(_observe_nothing)
+    observe: ClassVar[Kernel] = staticmethod(observe_nothing)
     """``observe(block, out)``: writes the rows that `observables` names."""
 
     @abstractmethod
@@ -336,20 +229,21 @@ class AbstractController(ABC):
 class AbstractIntegrator(ABC):
     """A scheme that steps plant and controller from t to t + dt.
 
-    A subclass is a frozen dataclass that binds three kernels::
+    A subclass is a frozen dataclass that binds two kernels::
 
-        start(system, t, block)         once, before the first settle
         settle(system, t, s, block)     brings u, y and e in agreement with the joint state s
         step(system, k, t, dt, block)   finds the block settled at t, leaves ``block.s`` at t + dt
     """
 
-    start: ClassVar[Kernel]
     settle: ClassVar[Kernel]
     step: ClassVar[Kernel]
     stages: int = 1
     """Number of arrays of the joint state's size in ``block.work``."""
-    solves_loop: ClassVar[bool] = True
-    """Whether u(t) and y(t) are taken at the same instant, so that an algebraic loop must not occur."""
+    holds_control: ClassVar[bool] = False
+    """Whether `step` is the controller's alone, and the plant then advances by its own scheme under ``block.applied``.
+
+    If not, u(t) and y(t) belong to the same instant, and an algebraic loop must not occur.
+    """
 
     def params(self, dtype: np.dtype[Any]) -> NamedTuple | tuple[()]:
         """Give what the kernels know as ``block.scheme``.
@@ -374,8 +268,8 @@ class AbstractLaw:
     ``finish(block)``, called once at the end; both accumulate into ``block.law``.
     """
 
-    adapt: ClassVar[Kernel] = staticmethod(_keep_parameters)
-    finish: ClassVar[Kernel] = staticmethod(_finish_nothing)
+    adapt: ClassVar[Kernel] = staticmethod(keep_parameters)
+    finish: ClassVar[Kernel] = staticmethod(finish_nothing)
 
     def accumulators(self, plant: Any, batch: int) -> NamedTuple | tuple[()]:
         """Give zeroed memory for one block.

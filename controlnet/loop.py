@@ -24,6 +24,7 @@ from .comparator import AbstractComparator, Difference
 from .errors import DimensionError, InputError
 from .integrators import Sequential
 from .response import SIGNALS, Response
+from .wires import stay
 
 if TYPE_CHECKING:
     from .equilibrium import Equilibrium
@@ -73,7 +74,7 @@ class ClosedLoop:
                 f"{type(plant).__name__}: expected as many inputs as outputs for control of each output by its "
                 f"own error, got {plant.ninputs} inputs and {plant.noutputs} outputs"
             )
-        if self.integrator.solves_loop and plant.feedthrough and self.controller.feedthrough:
+        if not self.integrator.holds_control and plant.feedthrough and self.controller.feedthrough:
             raise InputError(
                 f"algebraic loop: the output of {type(plant).__name__} depends on u at once and "
                 f"{type(self.controller).__name__} on the output at once; take Sequential or an integral controller"
@@ -180,14 +181,13 @@ class ClosedLoop:
         return System(
             dynamics=plant.dynamics,
             output=plant.output,
-            advance=plant.advance,
+            advance=plant.advance if integrator.holds_control else stay,
             set_input=plant.set_input,
             set_control=plant.set_control,
             observe=plant.observe,
             rate=controller.rate,
             command=controller.command,
             error=self.comparator.error,
-            start=integrator.start,
             step=integrator.step,
             settle=integrator.settle,
             adapt=law.adapt,

@@ -29,6 +29,7 @@ from ..layered import (
     split,
     voltage,
 )
+from ..wires import finish_nothing, keep_parameters
 from .convergence import Convergence
 
 if TYPE_CHECKING:
@@ -130,16 +131,6 @@ def _finish(b: Block) -> None:
     _accumulate(0, product, l.first_deltas, p, l)
 
 
-@kernel
-def _adapt_nothing(k: int, b: Block) -> None:
-    pass
-
-
-@kernel
-def _finish_nothing(b: Block) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class DFC(AbstractLaw):
     """DFC's rule for the forward weights, a mean over batch and time; the direction to move in.
@@ -180,12 +171,12 @@ class DFC(AbstractLaw):
     @property
     def adapt(self) -> Kernel:  # type: ignore[override]
         """The kernel called after every step."""
-        return _adapt if self.update == "continuous" else _adapt_nothing
+        return _adapt if self.update == "continuous" else keep_parameters
 
     @property
     def finish(self) -> Kernel:  # type: ignore[override]
         """The kernel called at the end."""
-        return _finish if self.update == "continuous" else _finish_nothing
+        return _finish if self.update == "continuous" else finish_nothing
 
     def accumulators(self, plant: Any, batch: int) -> DFCMemory | tuple[()]:
         if self.update != "continuous":

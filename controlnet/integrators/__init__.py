@@ -1,7 +1,7 @@
 """Schemes that step plant and controller through time."""
 
 from ..base import add_scaled
-from .joint import close, slope, start_nothing
+from .joint import close, slope
 from .runge_kutta import RK4, AbstractRungeKutta, Euler, Heun
 from .sequential import Sequential
 
@@ -17,5 +17,4 @@ __all__ = [
     "add_scaled",
     "close",
     "slope",
-    "start_nothing",
 ]

@@ -52,18 +52,3 @@ def slope(system: System, t: float, s: Array, b: Block, ds: Array) -> None:
     n = b.x.shape[0]
     system.dynamics(t, s[:n], b.u, b.w, b.p, ds[:n])
     system.rate(t, s[n:], b.e, b.u, b.q, ds[n:])
-
-
-@kernel
-def start_nothing(system: System, t: float, b: Block) -> None:
-    """Leave the wires as they are: `close` sets all of them.
-
-    Parameters
-    ----------
-    system : System
-        The bound kernels.
-    t : float
-        Time.
-    b : Block
-        The wires.
-    """

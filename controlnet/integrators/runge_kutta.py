@@ -10,7 +10,7 @@ import numpy as np
 
 from .._kernel import kernel
 from ..base import AbstractIntegrator, Array, Block, System, copy
-from .joint import close, slope, start_nothing
+from .joint import close, slope
 
 
 class Tableau(NamedTuple):
@@ -48,7 +48,6 @@ def _runge_kutta_step(system: System, k: int, t: float, dt: float, b: Block) -> 
 class AbstractRungeKutta(AbstractIntegrator):
     """An explicit Runge-Kutta method (Hairer, Norsett, Wanner, *Solving Ordinary Differential Equations I*, II.1)."""
 
-    start = staticmethod(start_nothing)
     step = staticmethod(_runge_kutta_step)
     settle = staticmethod(close)
 

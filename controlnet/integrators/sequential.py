@@ -11,12 +11,6 @@ from ..errors import InputError
 
 
 @kernel
-def _start(system: System, t: float, b: Block) -> None:
-    system.output(t, b.x, b.applied, b.w, b.p, b.y)
-    system.set_control(b.x, b.applied, b.p)
-
-
-@kernel
 def _settle(system: System, t: float, s: Array, b: Block) -> None:
     system.error(b.r, b.y, b.e)
 
@@ -33,7 +27,6 @@ def _step_with_new_control(system: System, k: int, t: float, dt: float, b: Block
     _integrate_controller(system, t, dt, b)
     system.command(t, b.z, b.e, b.q, b.u)
     copy(b.u, b.applied)
-    system.advance(system, k, t, dt, b)
 
 
 @kernel
@@ -41,7 +34,6 @@ def _step_with_old_control(system: System, k: int, t: float, dt: float, b: Block
     _integrate_controller(system, t, dt, b)
     copy(b.u, b.applied)
     system.command(t, b.z, b.e, b.q, b.u)
-    system.advance(system, k, t, dt, b)
 
 
 @dataclass(frozen=True)
@@ -60,9 +52,8 @@ class Sequential(AbstractIntegrator):
     """
 
     control: Literal["new", "old"] = "new"
-    start = staticmethod(_start)
     settle = staticmethod(_settle)
-    solves_loop = False
+    holds_control = True
 
     def __post_init__(self) -> None:
         if self.control not in ("new", "old"):

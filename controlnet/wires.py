@@ -1,0 +1,205 @@
+"""The wires of the closed loop: what its kernels hand to each other, and the smallest of these kernels.
+
+Letters, used everywhere.  A **block** is a matrix whose columns are samples, so that a kernel reads like
+the textbook equation (``dx = A x + B u``); the public face is batch first.
+
+=========  ==================  =========================================================
+letter     shape in a block    meaning
+=========  ==================  =========================================================
+t, dt, k   scalars             time, step size (both in the plant's unit), index of the step
+x          (nstates, batch)    state of the plant
+z          (nstates, batch)    state of the controller
+s          (both, batch)       joint state: x stacked on z
+u          (ninputs, batch)    control, as the controller gives it
+y          (noutputs, batch)   output of the plant
+r          (noutputs, batch)   reference, r* in the papers
+e          (noutputs, batch)   error signal
+w          (nexogenous, batch) exogenous input: disturbance, or the network's input pattern
+p, q, l    NamedTuples         what the kernels of plant, controller and law know
+=========  ==================  =========================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from numpy.typing import NDArray
+
+from ._kernel import kernel
+
+Array: TypeAlias = NDArray[Any]
+Parameters: TypeAlias = dict[str, Array]
+Kernel: TypeAlias = Callable[..., Any]
+
+
+class Block(NamedTuple):
+    """The wires of the loop for one block of samples; letters as in the module's table."""
+
+    s: Array
+    x: Array
+    z: Array
+    u: Array
+    applied: Array
+    y: Array
+    e: Array
+    r: Array
+    w: Array
+    work: Array
+    scheme: Any
+    p: Any
+    q: Any
+    law: Any
+
+
+class System(NamedTuple):
+    """The kernels that one compiled loop binds together."""
+
+    dynamics: Kernel
+    output: Kernel
+    advance: Kernel
+    set_input: Kernel
+    set_control: Kernel
+    observe: Kernel
+    rate: Kernel
+    command: Kernel
+    error: Kernel
+    step: Kernel
+    settle: Kernel
+    adapt: Kernel
+    finish: Kernel
+
+
+@kernel
+def add_scaled(a: Array, scale: float, b: Array, out: Array) -> None:
+    """Write out = a + scale b without allocating.
+
+    Parameters
+    ----------
+    a, b : array (n, batch)
+        The summands.
+    scale : float
+        Factor of `b`.
+    out : array (n, batch)
+        Written; may be `a` itself.
+    """
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j] + scale * b[i, j]
+
+
+@kernel
+def copy(source: Array, out: Array) -> None:
+    """Write out = source; ``out[:] = source`` would compile code for broadcasting and its errors.
+
+    Parameters
+    ----------
+    source, out : array (n, batch)
+        From and to.
+    """
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = source[i, j]
+
+
+@kernel
+def euler_advance(system: System, k: int, t: float, dt: float, b: Block) -> None:
+    """Advance a plant one explicit Euler step under the control `b.applied`, and read its output.
+
+    Parameters
+    ----------
+    system : System
+        The bound kernels.
+    k : int
+        Index of the step.
+    t, dt : float
+        Time before the step, and its size.
+    b : Block
+        `b.x` and `b.y` are written.
+    """
+    dx = b.work[0][: b.x.shape[0]]
+    system.dynamics(t, b.x, b.applied, b.w, b.p, dx)
+    add_scaled(b.x, dt, dx, b.x)
+    system.output(t + dt, b.x, b.applied, b.w, b.p, b.y)
+
+
+@kernel
+def stay(system: System, k: int, t: float, dt: float, b: Block) -> None:
+    """Leave the plant where it is: the integrator has stepped it.
+
+    Parameters
+    ----------
+    system : System
+        The bound kernels.
+    k : int
+        Index of the step.
+    t, dt : float
+        Time before the step, and its size.
+    b : Block
+        The wires.
+    """
+
+
+@kernel
+def set_no_input(w: Array, p: Any) -> None:
+    """Take no notice of the input.
+
+    Parameters
+    ----------
+    w : array (nexogenous, batch)
+        Exogenous input.
+    p : NamedTuple
+        The plant's parameters.
+    """
+
+
+@kernel
+def set_no_control(x: Array, u: Array, p: Any) -> None:
+    """Take no notice of the control.
+
+    Parameters
+    ----------
+    x : array (nstates, batch)
+        State.
+    u : array (ninputs, batch)
+        Control.
+    p : NamedTuple
+        The plant's parameters.
+    """
+
+
+@kernel
+def observe_nothing(b: Block, out: Array) -> None:
+    """Write nothing: the plant has no observables.
+
+    Parameters
+    ----------
+    b : Block
+        The wires.
+    out : array (0, batch)
+        Nothing.
+    """
+
+
+@kernel
+def keep_parameters(k: int, b: Block) -> None:
+    """Accumulate nothing.
+
+    Parameters
+    ----------
+    k : int
+        Index of the step.
+    b : Block
+        The wires.
+    """
+
+
+@kernel
+def finish_nothing(b: Block) -> None:
+    """Accumulate nothing at the end.
+
+    Parameters
+    ----------
+    b : Block
+        The wires.
+    """
