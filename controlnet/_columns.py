@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from controlnet.errors import InputError
+from .errors import InputError
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 Row: TypeAlias = dict[str, float | int | str | None]

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from controlnet.errors import StorageError
+from .errors import StorageError
 
 RUN_FILE = "run.h5"
 LOCK_FILE = ".run.lock"

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from controlnet.errors import StorageError
+from .errors import StorageError
 
 Tree: TypeAlias = dict[str, NDArray[Any]]
 

@@ -142,7 +142,7 @@ def list_(as_json: bool) -> None:
     everything = {
         "experiments": catalogue(),
         "methods": {name: method.description for name, method in METHODS.items()},
-        "datasets": dict.fromkeys(DATASETS, ""),
+        "datasets": {name: entry.description for name, entry in DATASETS.items()},
         "plants": {name: first_line(plant) for name, plant in PLANTS.items()},
         "controllers": {name: first_line(controller) for name, controller in CONTROLLERS.items()},
     }

@@ -8,9 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from controlnet import _columns, _hdf5
-from controlnet._folder import RUN_FILE, claim_folder, named_errors, replace_file
-from controlnet.errors import InputError, StorageError
+from . import _columns, _hdf5
+from ._folder import RUN_FILE, claim_folder, named_errors, replace_file
+from .errors import InputError, StorageError
 
 __all__ = ["RUN_FILE", "Run", "claim_folder", "read_run", "write_run"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlnet.data.catalog import DATASETS, load
-from controlnet.data.dataset import Dataset, Split
+from .catalog import DATASETS, load
+from .dataset import Dataset, Split
 
 __all__ = ["DATASETS", "Dataset", "Split", "load"]

@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
 
-from controlnet.data.dataset import Dataset, Seed
-from controlnet.data.digits import load_digits
-from controlnet.data.mnist import FASHION_MNIST, MNIST, load_idx_dataset
-from controlnet.errors import InputError
+from ..errors import InputError
+from .dataset import Dataset, Seed
+from .digits import load_digits
+from .mnist import FASHION_MNIST, MNIST, load_idx_dataset
 
-DATASETS: dict[str, Callable[[Seed, Path | None], Dataset]] = {
-    "digits": lambda seed, data_dir: load_digits(seed),
-    "mnist": lambda seed, data_dir: load_idx_dataset(MNIST, seed, data_dir),
-    "fashion-mnist": lambda seed, data_dir: load_idx_dataset(FASHION_MNIST, seed, data_dir),
+
+class Entry(NamedTuple):
+    """A dataset of the catalogue: one line about it, and ``load(seed, data_dir)``."""
+
+    description: str
+    load: Callable[[Seed, Path | None], Dataset]
+
+
+DATASETS = {
+    "digits": Entry("1,797 handwritten digits, 8x8, embedded", lambda seed, data_dir: load_digits(seed)),
+    "mnist": Entry("70,000 handwritten digits, 28x28", lambda seed, data_dir: load_idx_dataset(MNIST, seed, data_dir)),
+    "fashion-mnist": Entry(
+        "70,000 images of clothing, 28x28", lambda seed, data_dir: load_idx_dataset(FASHION_MNIST, seed, data_dir)
+    ),
 }
 
 
@@ -47,4 +58,4 @@ def load(name: str, *, seed: Seed, data_dir: Path | None = None) -> Dataset:
         close = get_close_matches(name, DATASETS, n=1)
         hint = f"did you mean '{close[0]}'?" if close else "take one of these"
         raise InputError(f"unknown dataset '{name}': expected one of {', '.join(DATASETS)}; {hint}")
-    return DATASETS[name](seed, data_dir)
+    return DATASETS[name].load(seed, data_dir)

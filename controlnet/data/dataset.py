@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from controlnet.errors import DimensionError, InputError
+from ..errors import DimensionError, InputError
 
 Seed: TypeAlias = int | np.random.SeedSequence
 

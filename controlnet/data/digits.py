@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from controlnet.data.dataset import Dataset, Seed, Split, generator, stratified_indices
+from .dataset import Dataset, Seed, Split, generator, stratified_indices
 
 FRACTIONS = (0.70, 0.15, 0.15)
 LARGEST_PIXEL = 16.0

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controlnet.errors import DataError
+from ..errors import DataError
 
 if TYPE_CHECKING:
-    from controlnet.data.mnist import IdxSource
+    from .mnist import IdxSource
 
 CONNECT_TIMEOUT = 4.0  # s
 READ_TIMEOUT = 20.0  # s

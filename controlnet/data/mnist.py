@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from controlnet.data.dataset import Dataset, Seed, Split, generator
-from controlnet.data.idx import read_labelled
-from controlnet.errors import DataError
+from ..errors import DataError
+from .dataset import Dataset, Seed, Split, generator
+from .idx import read_labelled
 
 VARIABLE = "CONTROLNET_DATA"
 VALIDATION_SHARE = 1 / 12
@@ -105,7 +105,7 @@ def load_idx_dataset(source: IdxSource, seed: Seed, data_dir: Path | None = None
     """
     folder = data_dir or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if folder is None:
-        from controlnet.data.download import fetch
+        from .download import fetch
 
         paths = fetch(source, PARTS)
     else:

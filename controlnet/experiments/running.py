@@ -84,6 +84,7 @@ def run_experiment(
             recorder.save(trainer.plant.parameters)
         for peer in plan.peers:
             recorder.peers[peer.method] = _results(list(Trainer(peer, dataset, threads, watcher).epochs()))
+        recorder.diagnostics = trainer.diagnostics()
         recorder.save(trainer.plant.parameters, complete=True)
         return recorder.summary()
 
@@ -111,6 +112,7 @@ class _Recorder:
         self.plan, self.folder = plan, folder
         self.history: list[Epoch] = []
         self.peers: dict[str, dict[str, Any]] = {}
+        self.diagnostics: dict[str, Array] = {}
         self.provenance = describe_machine()
 
     def summary(self) -> dict[str, Any]:
@@ -126,6 +128,7 @@ class _Recorder:
             summary=self.summary(),
             history=[epoch._asdict() for epoch in self.history],
             weights=weights,
+            diagnostics=self.diagnostics,
             provenance=self.provenance,
             complete=complete,
         )

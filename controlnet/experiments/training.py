@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..adaptation import Backprop
+from ..analysis import angles_by_layer
 from ..base import Array
 from ..data import Dataset, Split
 from ..errors import ConfigError
@@ -211,6 +213,25 @@ class Trainer:
             raise ConfigError("the training loss is not finite: take a smaller optimizer.learning_rate")
         new, self.memory = self.optimizer.apply(self.plant.parameters, proposal.change, self.memory)
         self.loop = replace(self.loop, plant=self.plant.with_parameters(new))
+
+    def diagnostics(self) -> dict[str, Array]:
+        """Look at the trained network once more.
+
+        Returns
+        -------
+        dict of arrays
+            ``test_confusion``, the number of test samples by class and prediction, and for all laws but BP
+            ``angle_to_bp``, degrees between what law and BP want for the weights of each layer, on one minibatch.
+        """
+        test, n = self.dataset.test, self.dataset.classes
+        pairs = n * test.labels + self.plant.predict(test.inputs).argmax(axis=1)
+        found = {"test_confusion": np.bincount(pairs, minlength=n * n).reshape(n, n)}
+        if not isinstance(self.loop.law, Backprop):
+            lesson = next(self.lessons())
+            wanted, bp = (law.propose(self.loop, lesson).change for law in (self.loop.law, Backprop()))
+            angles = angles_by_layer(wanted, bp)
+            found["angle_to_bp"] = np.array([angles[f"W{i}"] for i in range(len(self.plant.weights))])
+        return found
 
     def error_percent(self, split: Split) -> float:
         """Give the share of wrongly classified samples of a split.
