@@ -71,6 +71,8 @@ def _block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | None
     s[: plant.nstates] = problem.initial[part].T
     law: Any = loop.law.accumulators(plant, batch)
     if weight is not None:
+        if "weight" not in getattr(law, "_fields", ()):
+            raise InputError(f"weight: {type(loop.law).__name__} does not weight samples")
         law.weight[:] = weight[part]
 
     def wire(n: int) -> Array:

@@ -94,17 +94,18 @@ def show_summary(summary: Mapping[str, Any]) -> None:
     summary : mapping
         As stored in the run.
     """
-    table = Table(title=f"{summary['experiment']}, seed {summary['seed']}", title_justify="left")
+    title = f"{summary.get('experiment')}, seed {summary.get('seed')}"
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("method")
     names = [name for name in HEADINGS if name != "epoch"]
     for name in ("epochs", *names):
         table.add_column(HEADINGS.get(name, name), justify="right")
-    for method, results in {summary["method"]: summary, **summary.get("peers", {})}.items():
-        table.add_row(method, *(_number(results.get(name)) for name in ("epochs", *names)))
+    for method, results in {summary.get("method"): summary, **summary.get("peers", {})}.items():
+        table.add_row(escape(str(method)), *(_number(results.get(name)) for name in ("epochs", *names)))
     console = Console()
     console.print(table)
     console.print("valid./test: error; conv./div.: samples whose controller settled or ran away", style="dim")
-    console.print(f"run: {summary['run']}", soft_wrap=True, highlight=False)
+    console.print(f"run: {summary['run']}", soft_wrap=True, highlight=False, markup=False)
 
 
 def show_rows(title: str, rows: Mapping[str, str]) -> None:

@@ -92,5 +92,6 @@ def power_of_two(n: Any) -> Any:
 @overload(power_of_two)  # type: ignore[untyped-decorator]
 def _compiled_power_of_two(n):  # type: ignore[no-untyped-def]
     if n == types.float32:
-        return lambda n: _bits_as_float((np.int32(n) + np.int32(127)) << np.int32(23))  # type: ignore[call-arg]
+        # Numba adds two int32 to an int64.
+        return lambda n: _bits_as_float(np.int32((np.int32(n) + 127) << 23))  # type: ignore[call-arg]
     return lambda n: _bits_as_float((np.int64(np.int32(n)) + np.int64(1023)) << np.int64(52))  # type: ignore[call-arg]

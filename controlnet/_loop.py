@@ -20,13 +20,14 @@ from .errors import KernelError
 
 
 class Clock(NamedTuple):
-    """When the loop steps, records and gives up."""
+    """When the loop steps, records and gives up, and how many steps late the control reaches the plant."""
 
     start: float
     dt: float
     steps: int
     every: int
     limit: float
+    delay: int
 
 
 class Recorder(NamedTuple):
@@ -85,7 +86,7 @@ def _build(tag: str, parts: System) -> Run:
             t = clock.start + k * clock.dt
             if k > 0:
                 step(system, k - 1, t - clock.dt, clock.dt, b)
-                advance(system, k - 1, t - clock.dt, clock.dt, b)
+                advance(system, k - 1 - clock.delay, t - clock.dt, clock.dt, b)
             if k == 0 or sources.reference.shape[0] > 1:
                 copy(sources.reference[k], b.r)
             if k == 0 or sources.inputs.shape[0] > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,10 +46,10 @@ def _reachable_text(names: set[str]) -> dict[Path, bytes]:
 
 
 def _imported_modules(module: ModuleType, text: bytes) -> list[ModuleType]:
-    """Give the loaded modules that the import statements of a source name."""
+    """Give the modules that a source imports when it is loaded itself; kernels see no others."""
     package = (module.__package__ or "").split(".")
     names: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in _statements(ast.parse(text).body):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -57,3 +57,14 @@ def _imported_modules(module: ModuleType, text: bytes) -> list[ModuleType]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
     return [sys.modules[name] for name in names if name in sys.modules and name.split(".")[0] not in FOREIGN]
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Give the statements that run when a module is loaded, those for type checkers apart."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.unparse(node.test):
+            yield from _statements([*node.body, *node.orelse])
+        elif isinstance(node, ast.Try):
+            handlers = [statement for handler in node.handlers for statement in handler.body]
+            yield from _statements([*node.body, *handlers, *node.orelse, *node.finalbody])

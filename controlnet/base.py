@@ -73,6 +73,8 @@ class AbstractPlant(ABC):
     dtype: np.dtype[Any] = np.dtype(np.float64)
     feedthrough: bool = False
     """Whether y depends on u without delay."""
+    discrete: bool = False
+    """Whether `dynamics` lacks something that only the plant's own step `advance` has."""
     dynamics: ClassVar[Kernel]
     output: ClassVar[Kernel]
     advance: ClassVar[Kernel] = staticmethod(euler_advance)
@@ -154,7 +156,7 @@ class AbstractPlant(ABC):
         Returns
         -------
         Rest
-            x, y and dy/du.
+            x, y, dy/du and stability; NaN for samples without a rest.
 
         Raises
         ------
@@ -244,6 +246,8 @@ class AbstractIntegrator(ABC):
 
     If not, u(t) and y(t) belong to the same instant, and an algebraic loop must not occur.
     """
+    delay: int = 0
+    """Number of steps by which the control reaches the plant late."""
 
     def params(self, dtype: np.dtype[Any]) -> NamedTuple | tuple[()]:
         """Give what the kernels know as ``block.scheme``.

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from . import __version__
-from .errors import ControlNetError, DivergedError
+from .errors import ControlNetError, DivergedError, LearningDivergedError
 
 
 class _Failure(click.ClickException):
@@ -30,12 +31,14 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except DivergedError as error:
+        except (DivergedError, LearningDivergedError) as error:
             raise _Failure(str(error), 3) from None
         except ControlNetError as error:
             raise _Failure(str(error), 2) from None
         except KeyboardInterrupt:
             raise _Failure("interrupted; what was complete has been saved", 130) from None
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise _Failure(f"{error.filename or 'file'}: {error.strerror or error}", 2) from None
 
@@ -91,7 +94,7 @@ def run(
 
     plan = _plan(experiment, source, method=method, seed=seed, epochs=epochs, overrides=overrides)
     if dry_run:
-        click.echo(as_toml(plan.settings), nl=False)
+        click.echo(as_toml(plan), nl=False)
         return
     with _watcher(quiet) as watcher:
         summary = run_experiment(
@@ -111,8 +114,9 @@ def _plan(experiment: str, source: Path | None, **changes: Any) -> Any:
 
     if source is None:
         return resolve(experiment, **changes)
-    if any(changes.values()) or changes["seed"] is not None:
-        raise _Failure("--from repeats a run as it was: give no --method, --seed, --epochs or --set with it", 2)
+    given = click.get_current_context().get_parameter_source("experiment") == ParameterSource.COMMANDLINE
+    if given or any(value not in (None, ()) for value in changes.values()):
+        raise _Failure("--from repeats a run as it was: no EXPERIMENT, --method, --seed, --epochs or --set with it", 2)
     return from_stored(read_run(source).settings)
 
 
@@ -170,7 +174,7 @@ def show(run: Path, as_json: bool) -> None:
         return
     from ._display import show_history, show_summary
 
-    click.echo(as_toml(from_stored(stored.settings).settings))
+    click.echo(as_toml(from_stored(stored.settings)))
     show_history(stored.history)
     if not stored.complete:
         click.echo("This run did not come to its end.")

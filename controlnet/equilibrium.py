@@ -38,8 +38,8 @@ class Equilibrium:
     iterations : array (batch,) of int
         Newton and continuation steps together.
     stable : array (batch,) of bool
-        Whether all eigenvalues of a E G + b I have a positive real part: the loop is stable if the plant is faster than
-        the controller.
+        Whether the plant alone is stable there and no eigenvalue of a E G + b I has a negative real part, rounding
+        aside: then the loop is stable if the plant is faster than the controller.
     converged : array (batch,) of bool
         Residual below the tolerance, and stable.
     """
@@ -61,6 +61,7 @@ class _Point(NamedTuple):
     residual: Array
     x: Array
     y: Array
+    stable_plant: Array
 
 
 class _Equation:
@@ -77,7 +78,7 @@ class _Equation:
             matrix = self.a * self.loop.comparator.sensitivity(rest.y) @ rest.gain + self.b * np.eye(u.shape[1])
             residual = np.abs(F).max(axis=1) / (abs(self.a) or 1.0)
         residual = np.where(np.isfinite(residual) & np.isfinite(matrix).all(axis=(1, 2)), residual, np.inf)
-        return _Point(F, matrix, residual, rest.x, rest.y)
+        return _Point(F, matrix, residual, rest.x, rest.y, rest.stable)
 
 
 def solve(
@@ -121,20 +122,24 @@ def solve(
     u, iterations = _newton(equation, tolerance)
     everything = np.arange(len(u))
     point = equation.at(u, everything)
-    failed = np.flatnonzero((point.residual > tolerance) | ~_stable(point.matrix))
+    failed = np.flatnonzero((point.residual > tolerance) | ~_stable(point))
     if len(failed):
         u[failed], more = _continue(equation, failed, tolerance, max_iterations)
         iterations[failed] += more
         point = equation.at(u, everything)
-    stable = _stable(point.matrix)
+    stable = _stable(point)
     converged = (point.residual <= tolerance) & stable
     return Equilibrium(u, point.y, point.x, point.residual, iterations, stable, converged)
 
 
-def _stable(matrix: Array) -> Array:
+def _stable(point: _Point) -> Array:
+    """Judge stability; softmax ignores a common shift of all outputs, so that without a leak one eigenvalue is zero."""
+    matrix = point.matrix
     finite: Array = np.asarray(np.isfinite(matrix).all(axis=(1, 2)))
     eigenvalues = np.linalg.eigvals(np.where(finite[:, np.newaxis, np.newaxis], matrix, 0))
-    return np.asarray(finite & (eigenvalues.real > 0).all(axis=1))
+    largest = np.abs(eigenvalues).max(axis=1, keepdims=True)
+    falling = (largest > 0) & (eigenvalues.real >= -100 * np.finfo(matrix.dtype).eps * largest)
+    return np.asarray(finite & point.stable_plant & falling.all(axis=1))
 
 
 def _step(matrix: Array, F: Array) -> Array:

@@ -31,6 +31,10 @@ class StorageError(ControlNetError):
     """A run's file or folder cannot be written or read."""
 
 
+class LearningDivergedError(ControlNetError, ArithmeticError):
+    """The loss or the parameters of a plant that learns are not finite any more."""
+
+
 class DivergedError(ControlNetError, ArithmeticError):
     """The closed loop left every bound while it was simulated.
 

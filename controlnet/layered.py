@@ -38,34 +38,80 @@ class LayeredParams(NamedTuple):
 
 @kernel
 def multiply(a: Array, b: Array, out: Array) -> None:
-    """Write out = a b: one place, so that the call to BLAS is compiled once."""
+    """Write out = a b: one place, so that the call to BLAS is compiled once.
+
+    Parameters
+    ----------
+    a : array (n, m)
+        Left factor.
+    b : array (m, batch)
+        Right factor.
+    out : array (n, batch)
+        Written.
+    """
     np.dot(a, b, out)
 
 
 @kernel
 def weights(i: int, p: LayeredParams) -> Array:
-    """Give W_i, a view."""
+    """Give W_i, a view.
+
+    Parameters
+    ----------
+    i : int
+        The layer.
+    p : LayeredParams
+        The network.
+    """
     start, n, m = p.layers[i, WEIGHTS], p.layers[i, WIDTH], p.layers[i, WIDTH_BELOW]
     return p.theta[start : start + n * m].reshape((n, m))
 
 
 @kernel
 def feedback_weights(i: int, p: LayeredParams) -> Array:
-    """Give Q_i, a view."""
+    """Give Q_i, a view.
+
+    Parameters
+    ----------
+    i : int
+        The layer.
+    p : LayeredParams
+        The network.
+    """
     start, n, m = p.layers[i, FEEDBACK], p.layers[i, WIDTH], p.layers[-1, WIDTH]
     return p.theta[start : start + n * m].reshape((n, m))
 
 
 @kernel
 def signal(kind: int, i: int, p: LayeredParams) -> Array:
-    """Give v, v_ff, v_fb or r of layer i, a view."""
+    """Give v, v_ff, v_fb or r of layer i, a view.
+
+    Parameters
+    ----------
+    kind : int
+        `VOLTAGE`, `BASAL`, `APICAL` or `RATE`.
+    i : int
+        The layer.
+    p : LayeredParams
+        The network.
+    """
     start = kind * (p.signals.shape[0] // 4) + p.layers[i, FIRST]
     return p.signals[start : start + p.layers[i, WIDTH]]
 
 
 @kernel
 def voltage(i: int, x: Array, p: LayeredParams) -> Array:
-    """Give v of layer i, a view of the state or, if the soma has no dynamics, of the signals."""
+    """Give v of layer i, a view of the state or, if the soma has no dynamics, of the signals.
+
+    Parameters
+    ----------
+    i : int
+        The layer.
+    x : array (nstates, batch)
+        State of the plant.
+    p : LayeredParams
+        The network.
+    """
     if p.tau_v > 0:
         return x[p.layers[i, FIRST] : p.layers[i, FIRST] + p.layers[i, WIDTH]]
     return signal(VOLTAGE, i, p)

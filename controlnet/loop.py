@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,14 @@ class ClosedLoop:
                 f"{type(plant).__name__}: expected as many inputs as outputs for control of each output by its "
                 f"own error, got {plant.ninputs} inputs and {plant.noutputs} outputs"
             )
-        if not self.integrator.holds_control and plant.feedthrough and self.controller.feedthrough:
+        if self.integrator.holds_control:
+            return
+        if plant.discrete:
+            raise InputError(
+                f"{type(self.integrator).__name__} ignores what only the own step of {type(plant).__name__} does, "
+                "such as delayed transmission: take Sequential"
+            )
+        if plant.feedthrough and self.controller.feedthrough:
             raise InputError(
                 f"algebraic loop: the output of {type(plant).__name__} depends on u at once and "
                 f"{type(self.controller).__name__} on the output at once; take Sequential or an integral controller"
@@ -140,9 +148,11 @@ class ClosedLoop:
         DimensionError, InputError
             If an argument does not fit.
         """
-        clock = _clock(dt, steps, duration, record_every, limit, self.plant.dtype)
+        clock = self._clock(dt, steps, duration, record_every, limit)
         problem = self._problem(reference, inputs, initial_state, clock.steps)
         rows = self._rows(record, len(problem.initial), clock)
+        if weight is not None:
+            weight = _checked_weight(weight, len(problem.initial))
         run = bind(self._system(), self.compiled)
         results = run_blocks(self, run, problem, clock, rows, threads, weight)
         return Response(
@@ -193,6 +203,22 @@ class ClosedLoop:
             adapt=law.adapt,
             finish=law.finish,
         )
+
+    def _clock(self, dt: float, steps: int | None, duration: float | None, every: int, limit: float) -> Clock:
+        for name, value in (("dt", dt), ("duration", dt if duration is None else duration), ("limit", limit)):
+            if not (isinstance(value, numbers.Real) and math.isfinite(value) and value > 0):
+                raise InputError(f"{name}: expected a number > 0, got {value!r}")
+        if (steps is None) == (duration is None):
+            raise InputError("expected either steps or duration, got " + ("neither" if steps is None else "both"))
+        if duration is not None:
+            steps = round(duration / dt)
+            if not math.isclose(steps * dt, duration, rel_tol=1e-6):
+                raise InputError(f"duration: expected a multiple of dt = {dt}, got {duration}")
+        for name, count in (("steps", steps), ("record_every", every)):
+            if not isinstance(count, numbers.Integral) or count < 1:
+                raise InputError(f"{name}: expected a whole number >= 1, got {count!r}")
+        number = self.plant.dtype.type
+        return Clock(0.0, number(dt), int(steps or 1), int(every), number(limit), self.integrator.delay)
 
     def _problem(self, reference: Any, inputs: Any, initial_state: Any, steps: int) -> Problem:
         plant = self.plant
@@ -248,23 +274,17 @@ class ClosedLoop:
         return signals
 
 
+def _checked_weight(weight: Any, batch: int) -> Array:
+    weight = np.asarray(weight, float)
+    if weight.shape != (batch,):
+        raise DimensionError(f"weight: expected shape ({batch},), got {weight.shape}")
+    if not np.isfinite(weight).all():
+        raise InputError("weight: expected finite numbers, got NaN or infinity")
+    return weight
+
+
 def _joined(parts: list[Array]) -> Array:
     return np.concatenate(parts, axis=1).T.copy()
-
-
-def _clock(dt: float, steps: int | None, duration: float | None, every: int, limit: float, dtype: Any) -> Clock:
-    if not (math.isfinite(dt) and dt > 0):
-        raise InputError(f"dt: expected a number > 0, got {dt!r}")
-    if (steps is None) == (duration is None):
-        raise InputError("expected either steps or duration, got " + ("neither" if steps is None else "both"))
-    if steps is None:
-        assert duration is not None
-        steps = round(duration / dt)
-        if not math.isclose(steps * dt, duration, rel_tol=1e-6):
-            raise InputError(f"duration: expected a multiple of dt = {dt}, got {duration}")
-    if steps < 1 or every < 1:
-        raise InputError(f"expected steps >= 1 and record_every >= 1, got {steps} and {every}")
-    return Clock(0.0, dtype.type(dt), int(steps), int(every), dtype.type(limit))
 
 
 def _checked(name: str, values: Any, width: int, in_time: bool, steps: int, dtype: np.dtype[Any]) -> Array:

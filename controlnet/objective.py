@@ -114,6 +114,8 @@ LOSSES = {"mse": MeanSquaredError, "cross-entropy": CrossEntropy}
 
 def _one_hot(labels: Array, noutputs: int, value: float) -> Array:
     labels = np.asarray(labels)
+    if labels.ndim == 1 and labels.dtype.kind not in "iu":
+        raise InputError(f"labels: expected classes (integers) or target vectors, got numbers of type {labels.dtype}")
     if labels.ndim == 2:
         if labels.shape[1] != noutputs:
             raise DimensionError(f"labels: expected {noutputs} columns, got shape {labels.shape}")
@@ -224,6 +226,13 @@ class Lesson:
     dt: float = 0.02
     steps: int = 500
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.inputs) != 2 or len(self.inputs) != len(self.labels):
+            raise DimensionError(
+                f"Lesson: expected inputs (batch, n_0) and as many labels, got {np.shape(self.inputs)} "
+                f"and {np.shape(self.labels)}"
+            )
 
     @cached_property
     def voltages(self) -> list[Array]:

@@ -17,11 +17,16 @@ TOLERANCE = 1e-10
 
 
 class Rest(NamedTuple):
-    """A plant at rest: state x (batch, nstates), output y (batch, noutputs) and dy/du (batch, noutputs, ninputs)."""
+    """A plant at rest: state x (batch, nstates), output y (batch, noutputs), dy/du (batch, noutputs, ninputs).
+
+    ``stable`` (batch,) says whether the plant returns to it under constant control.  Where no rest was found, all
+    numbers are NaN.
+    """
 
     x: Array
     y: Array
     gain: Array
+    stable: Array
 
 
 def find_rest(plant: AbstractPlant, u: Array, inputs: Array) -> Rest:
@@ -39,26 +44,30 @@ def find_rest(plant: AbstractPlant, u: Array, inputs: Array) -> Rest:
     Returns
     -------
     Rest
-        State, output and gain.
+        State, output and gain; NaN for samples without a rest near the initial state.
 
     Raises
     ------
     InputError
-        If the plant has no rest near its initial state.
+        If the plant integrates.
     """
     x = plant.initial_state(inputs).T
     columns = _Columns(plant, inputs.T)
     for _ in range(ITERATIONS):
         slope, (A, _) = columns.dynamics(x, u.T), columns.derivatives("dynamics", x, u.T)
-        if np.abs(slope).max(initial=0) < TOLERANCE:
+        moving = np.abs(slope).max(axis=0, initial=0) >= TOLERANCE
+        if not moving.any():
             break
-        x = x - _solve(plant, A, slope)
-    else:
-        raise InputError(f"{type(plant).__name__}: found no rest under this control; give another control or plant")
+        x = x - np.where(moving, _solve(plant, A, slope), 0)
     A, B = columns.derivatives("dynamics", x, u.T)
     C, D = columns.derivatives("output", x, u.T)
     through = np.stack([_solve(plant, A, B[:, :, k].T).T for k in range(u.shape[1])], axis=2) if len(x) else B
-    return Rest(x.T, columns.output(x, u.T).T, D - C @ through)
+    stable: Array = np.asarray((np.linalg.eigvals(A).real < 0).all(axis=1))
+    found = Rest(x.T, columns.output(x, u.T).T, D - C @ through, stable)
+    if moving.any():
+        for values in found[:3]:
+            values[moving] = np.nan
+    return found
 
 
 def _solve(plant: AbstractPlant, A: Array, right: Array) -> Array:

@@ -111,7 +111,7 @@ def euler_advance(system: System, k: int, t: float, dt: float, b: Block) -> None
     system : System
         The bound kernels.
     k : int
-        Index of the step.
+        Index of the control that is applied; -1 if the controller has not given one yet.
     t, dt : float
         Time before the step, and its size.
     b : Block
@@ -132,7 +132,7 @@ def stay(system: System, k: int, t: float, dt: float, b: Block) -> None:
     system : System
         The bound kernels.
     k : int
-        Index of the step.
+        Index of the control that is applied.
     t, dt : float
         Time before the step, and its size.
     b : Block

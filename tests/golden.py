@@ -118,3 +118,12 @@ def assert_descends(change: Parameters, gradients: dict[str, Array], suffix: str
     for i in LAYERS:
         assert_equal(factor * change[f"W{i}"], gradients[f"dW{suffix}{i}"])
         assert_equal(factor * change[f"b{i}"], gradients[f"db{suffix}{i}"])
+
+
+def assert_trajectories_equal(response: Any, case: Golden) -> None:
+    """Raise unless the control, and voltages and rates at the kept time points, agree."""
+    expected = case.arrays
+    assert_equal(response.u, expected["u"])
+    for name, theirs in SIGNALS.items():
+        for i in LAYERS:
+            assert_equal(getattr(response, name)[i][expected["points"]], expected[f"{theirs}{i}"])

@@ -58,7 +58,7 @@ class Convergence:
         a, b = loop.controller.steady_relation()
         y, u = response.final["y"], response.final["u"]
         distance = loop.comparator.distance
-        gap = distance(lesson.reference - b / a * u, y)
+        gap = distance(lesson.reference - b / a * u, y) if a else np.zeros(len(y))
         scale = np.linalg.norm(lesson.output, axis=1)
         first, last = distance(lesson.reference, lesson.output), distance(lesson.reference, y)
         settled = gap < TOLERANCE * scale

@@ -181,6 +181,8 @@ class DFC(AbstractLaw):
     def accumulators(self, plant: Any, batch: int) -> DFCMemory | tuple[()]:
         if self.update != "continuous":
             return ()
+        if "W0" not in plant.parameters:
+            raise InputError(f"DFC: expected a layered network as plant, got {type(plant).__name__}")
         p, dtype = plant.params(1), plant.dtype
         neurons = plant.nneurons
         return DFCMemory(
@@ -206,15 +208,24 @@ class DFC(AbstractLaw):
         if self.update == "analytic":
             return Proposal(self._at(loop.plant, lesson, *_analytic_state(loop, lesson)))
         response = self._simulate(loop, lesson, None)
-        verdict = Convergence.of(loop, lesson, response)
-        weight = verdict.converged.astype(loop.plant.dtype) if self.converged_only else None
+        verdict = self._verdict(loop, lesson, response)
+        weight = None if verdict is None or not self.converged_only else verdict.converged.astype(loop.plant.dtype)
         if self.update == "steady-state":
             change = self._at(loop.plant, lesson, *_final_state(response), weight)
         elif weight is None or weight.all():
             change = response.change
         else:
             change = self._simulate(loop, lesson, weight).change
-        return Proposal(change, verdict.converged, verdict.diverged)
+        return Proposal(change) if verdict is None else Proposal(change, verdict.converged, verdict.diverged)
+
+    def _verdict(self, loop: ClosedLoop, lesson: Lesson, response: Response) -> Convergence | None:
+        """Judge convergence, if the controller says what holds at rest."""
+        try:
+            return Convergence.of(loop, lesson, response)
+        except InputError:
+            if self.converged_only:
+                raise
+            return None
 
     def _simulate(self, loop: ClosedLoop, lesson: Lesson, weight: Array | None) -> Response:
         record = () if self.update == "continuous" else ("v", "v_basal", "r")
@@ -254,9 +265,10 @@ def _final_state(response: Response) -> tuple[list[Array], list[Array]]:
 
 
 def analytic_control(loop: ClosedLoop, lesson: Lesson) -> Array:
-    """Give the control of the linearised steady state, u = (J Q + alpha I)^{-1} (r* - r_L).
+    """Give the control of the linearised steady state, u = (E J Q + alpha I)^{-1} e.
 
-    J is taken at the feed-forward state (Meulemans et al. 2021).
+    J and e are those of the feed-forward state (Meulemans et al. 2021); E is the comparator's sensitivity, the
+    identity for e = r* - r_L.
 
     Parameters
     ----------
@@ -277,10 +289,11 @@ def analytic_control(loop: ClosedLoop, lesson: Lesson) -> Array:
     """
     plant: Any = loop.plant
     a, b = loop.controller.steady_relation()
-    JQ = plant.jacobian(lesson.voltages) @ plant.stacked_feedback()
-    matrix = a * JQ + b * np.eye(plant.noutputs, dtype=plant.dtype)
+    y = lesson.output
+    gain = loop.comparator.sensitivity(y) @ plant.jacobian(lesson.voltages) @ plant.stacked_feedback()
+    error = loop.comparator.compare(lesson.reference, y)
     try:
-        u = np.linalg.solve(matrix, a * (lesson.reference - lesson.output)[:, :, np.newaxis])
+        u = np.linalg.solve(a * gain + b * np.eye(plant.noutputs, dtype=plant.dtype), a * error[:, :, np.newaxis])
     except np.linalg.LinAlgError:
         raise InputError("DFC-SSA: J Q + alpha I is singular: take a leak > 0 or other feedback weights") from None
     return np.asarray(u[:, :, 0], plant.dtype)

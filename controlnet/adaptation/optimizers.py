@@ -6,6 +6,7 @@ minus a gradient, so weight decay enters with a minus sign too.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,12 +39,16 @@ class AbstractOptimizer(ABC):
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate: expected a number > 0, got {self.learning_rate!r}")
-        if not self.weight_decay >= 0:
-            raise InputError(f"weight_decay: expected a number >= 0, got {self.weight_decay!r}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise InputError(f"clip_norm: expected a number > 0, got {self.clip_norm!r}")
+        for name, field in self.__dataclass_fields__.items():
+            value = getattr(self, name)
+            if name in ("learning_rate", "epsilon", "clip_norm"):
+                allowed, words = value is None or 0 < value < math.inf, "> 0"
+            elif name == "weight_decay":
+                allowed, words = 0 <= value < math.inf, ">= 0"
+            else:
+                allowed, words = 0 <= value < 1, "in [0, 1)"
+            if not allowed or (value is None and field.default is not None):
+                raise InputError(f"{type(self).__name__}.{name}: expected a number {words}, got {value!r}")
 
     def apply(self, parameters: Parameters, change: Parameters, memory: Memory) -> tuple[Parameters, Memory]:
         """Give new parameters and the optimiser's new memory.
@@ -186,7 +191,8 @@ class RMSprop(AbstractOptimizer):
         mean, square = (zero if memory[key] is None else memory[key] for key in ("mean", "square"))
         square = self.smoothing * square + (1 - self.smoothing) * wanted**2
         mean = self.smoothing * mean + (1 - self.smoothing) * wanted
-        scale = np.sqrt(square - mean**2) + self.epsilon
+        # Rounding can make the variance of a constant change negative.
+        scale = np.sqrt(np.maximum(square - mean**2, 0)) + self.epsilon
         return wanted / scale, {"mean": mean, "square": square}
 
 

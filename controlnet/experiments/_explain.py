@@ -53,7 +53,7 @@ def explain(message: str, table: dict[str, Any], root: type, prefix: str = "") -
     keys = [int(index) if index else name for index, name in re.findall(r"\[(\d+)\]|\.(\w+)", location.rstrip("`"))]
     kind, value = _descend(inspect.type_info(root), table, keys)
     path = ".".join(part for part in (prefix, *map(str, keys)) if part)
-    if unknown := re.search(r"unknown field `(.*)`", text):
+    if unknown := re.search(r"unknown field `(.*)`", text, re.DOTALL):
         name, known = unknown[1], _fields(kind, value)
         path = f"{path}.{name}" if path else name
         hint = suggestion(name, known) or f"; expected one of {', '.join(known)}"
@@ -106,7 +106,8 @@ def _describe(kind: Any) -> str:
     if isinstance(kind, inspect.LiteralType):
         return " or ".join(json.dumps(value) for value in kind.values)
     if isinstance(kind, inspect.VarTupleType):
-        return f"a list, each entry {_describe(kind.item_type)}"
+        most = f" of at most {kind.max_length} entries" if kind.max_length is not None else ""
+        return f"a list{most}, each {_describe(kind.item_type)}"
     if isinstance(kind, inspect.StructType):
         return f"a table with kind = {json.dumps(kind.tag)}" if kind.tag else "a table"
     words = {"FloatType": "a number", "IntType": "a whole number", "BoolType": "true or false", "StrType": "a string"}
@@ -115,5 +116,5 @@ def _describe(kind: Any) -> str:
 
 def _bounds(kind: Any) -> str:
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    found = [f"{sign} {getattr(kind, name):g}" for name, sign in signs.items() if getattr(kind, name, None) is not None]
+    found = [f"{sign} {getattr(kind, name)}" for name, sign in signs.items() if getattr(kind, name, None) is not None]
     return " " + " and ".join(found) if found else ""

@@ -77,18 +77,19 @@ def resolve(
     """
     name, base = _read(experiment)
     by_method = _method_tables(base)
-    own: dict[str, Settings] = {
+    _checked({**base, "experiment": name})
+    own = {
         each: _checked({**_merged(base, table), "experiment": name, "method": each}, f"methods.{each}")
         for each, table in by_method.items()
     }
     assignments = [_assignment(text) for text in overrides]
-    chosen = method or _overridden(base, assignments).get("method", "dfc")
+    chosen = _overridden(base, assignments).get("method", "dfc") if method is None else method
     result = _overridden(_merged(base, by_method.get(str(chosen), {})), assignments)
     result |= {"experiment": name, "method": chosen} | ({} if seed is None else {"seed": seed})
-    if epochs is not None:
+    if epochs is not None and isinstance(result.get("train", {}), dict):
         result["train"] = {**result.get("train", {}), "epochs": epochs}
     settings = _checked(result)
-    others = [each for each in settings.train.compare_with if each != settings.method]
+    others = [each for each in dict.fromkeys(settings.train.compare_with) if each != settings.method]
     plain = {each: _checked({**base, "experiment": name, "method": each}) for each in others}
     return Plan(settings, tuple(_as_peer(own.get(each, plain[each]), settings) for each in others))
 
@@ -120,7 +121,9 @@ def from_stored(stored: Mapping[str, Any]) -> Plan:
     """
     table = dict(stored)
     peers = table.pop("peers", {})
-    return Plan(_checked(table), tuple(_checked(dict(peer), f"peers.{name}") for name, peer in peers.items()))
+    if not isinstance(peers, dict):
+        raise ConfigError(f"peers: expected a table, got {peers!r}")
+    return Plan(_checked(table), tuple(_checked(peer, f"peers.{name}") for name, peer in peers.items()))
 
 
 def to_store(plan: Plan) -> Table:
@@ -144,12 +147,12 @@ def _as_table(settings: Settings) -> Table:
     return {key: _without_none(value) for key, value in table.items()}
 
 
-def as_toml(settings: Settings) -> str:
-    """Write settings as an experiment's file.
+def as_toml(plan: Plan) -> str:
+    """Write a plan as an experiment's file.
 
     Parameters
     ----------
-    settings : Settings
+    plan : Plan
         The settings.
 
     Returns
@@ -159,7 +162,14 @@ def as_toml(settings: Settings) -> str:
     """
     import tomli_w
 
-    return tomli_w.dumps({key: value for key, value in _as_table(settings).items() if key != "experiment"})
+    table = _as_table(plan.settings)
+    shared = ("experiment", "method", "seed", "data", "network", "train")
+    peers = {
+        peer.method: {name: value for name, value in _as_table(peer).items() if name not in shared}
+        for peer in plan.peers
+    }
+    del table["experiment"]
+    return tomli_w.dumps(table | ({"methods": peers} if peers else {}))
 
 
 def _without_none(value: Any) -> Any:
@@ -183,7 +193,10 @@ def _read(experiment: str) -> tuple[str, Table]:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name}: not valid TOML: {error}") from None
-    table.pop("title", None)
+    if not isinstance(title := table.pop("title", ""), str):
+        raise ConfigError(f"title: expected a string, got {title!r}")
+    if "experiment" in table:
+        raise ConfigError("experiment: unknown setting; the name of an experiment is that of its file")
     return name, table
 
 
@@ -204,6 +217,8 @@ def _method_tables(table: Table) -> dict[str, Table]:
             raise ConfigError(f"methods.{name}: unknown method" + suggestion(name, METHODS))
         if not isinstance(value, dict):
             raise ConfigError(f"methods.{name}: expected a table, got {value!r}")
+        if "method" in value:
+            raise ConfigError(f"methods.{name}.method: unknown setting")
     return tables
 
 
@@ -221,13 +236,14 @@ def _merged(base: Table, over: Mapping[str, Any]) -> Table:
 
 def _assignment(text: str) -> tuple[list[str], Any]:
     path, equals, value = text.partition("=")
-    if not equals or not path.strip():
-        raise ConfigError(f"--set {text}: expected a.b=value")
+    parts = [part.strip() for part in path.split(".")]
+    if not equals or not all(parts) or parts == ["experiment"] or "\n" in text:
+        raise ConfigError(f"--set {text!r}: expected a.b=value, in one line, with the name of a setting")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
-    return [part.strip() for part in path.split(".")], parsed
+    return parts, parsed
 
 
 def _overridden(table: Table, assignments: list[tuple[list[str], Any]]) -> Table:
@@ -239,15 +255,19 @@ def _overridden(table: Table, assignments: list[tuple[list[str], Any]]) -> Table
     return table
 
 
-def _checked(table: Table, prefix: str = "") -> Settings:
+def _checked(table: Any, prefix: str = "") -> Settings:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{prefix}: expected a table, got {table!r}")
     _refuse_infinite(table, prefix)
     try:
         settings = msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
         raise ConfigError(explain(str(error), table, Settings, prefix)) from None
-    for name in (settings.method, *settings.train.compare_with):
+    named = [("method", settings.method), *(("train.compare_with", name) for name in settings.train.compare_with)]
+    for path, name in named:
         if name not in METHODS:
-            raise ConfigError(f"method: expected one of {', '.join(METHODS)}, got {name!r}" + suggestion(name, METHODS))
+            expected = f"expected one of {', '.join(METHODS)}, got {name!r}"
+            raise ConfigError(f"{path}: {expected}" + suggestion(name, METHODS))
     return settings
 
 

@@ -73,17 +73,22 @@ def run_experiment(
     KeyboardInterrupt
         After what is complete was saved.
     """
-    settings = plan.settings
+    settings, watcher = plan.settings, watcher or Watcher()
+    dataset = load(settings.data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir)
     with claim_folder(folder):
-        dataset = load(settings.data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir)
         recorder = _Recorder(plan, folder)
         trainer = Trainer(settings, dataset, threads, watcher)
         recorder.save(trainer.plant.parameters)
         for epoch in trainer.epochs():
             recorder.history.append(epoch)
             recorder.save(trainer.plant.parameters)
+            watcher.on_epoch(epoch)
         for peer in plan.peers:
-            recorder.peers[peer.method] = _results(list(Trainer(peer, dataset, threads, watcher).epochs()))
+            history = []
+            for epoch in Trainer(peer, dataset, threads, watcher).epochs():
+                history.append(epoch)
+                watcher.on_epoch(epoch)
+            recorder.peers[peer.method] = _results(history)
         recorder.diagnostics = trainer.diagnostics()
         recorder.save(trainer.plant.parameters, complete=True)
         return recorder.summary()

@@ -14,7 +14,7 @@ from ..adaptation import Backprop
 from ..analysis import angles_by_layer
 from ..base import Array
 from ..data import Dataset, Split
-from ..errors import ConfigError
+from ..errors import ConfigError, LearningDivergedError
 from ..objective import Lesson
 from .methods import make_loop, make_network, make_objective, make_optimizer
 from .settings import Settings
@@ -156,8 +156,8 @@ class Trainer:
 
         Raises
         ------
-        DivergedError
-            If a simulation or the training loss diverges.
+        DivergedError, LearningDivergedError
+            If a simulation or the learning diverges.
         """
         train = self.settings.train
         batches = -(-len(self.dataset.train.labels) // train.batch_size)
@@ -168,7 +168,7 @@ class Trainer:
             for lesson in self.lessons():
                 self.learn(lesson, tally)
                 self.watcher.on_batch(number, tally.loss / tally.samples)
-            epoch = Epoch(
+            yield Epoch(
                 number,
                 tally.loss / tally.samples,
                 self.error_percent(self.dataset.validation),
@@ -177,8 +177,6 @@ class Trainer:
                 tally.percent(tally.diverged),
                 time.perf_counter() - start,
             )
-            self.watcher.on_epoch(epoch)
-            yield epoch
 
     def lessons(self) -> Iterator[Lesson]:
         """Give the shuffled minibatches of one epoch.
@@ -207,11 +205,15 @@ class Trainer:
         tally : _Tally
             Sums of the epoch, added to.
         """
-        proposal = self.loop.law.propose(self.loop, lesson)
-        tally.add(lesson, proposal)
-        if not math.isfinite(tally.loss):
-            raise ConfigError("the training loss is not finite: take a smaller optimizer.learning_rate")
-        new, self.memory = self.optimizer.apply(self.plant.parameters, proposal.change, self.memory)
+        # What overflows is reported below, in words.
+        with np.errstate(over="ignore", invalid="ignore"):
+            proposal = self.loop.law.propose(self.loop, lesson)
+            tally.add(lesson, proposal)
+            new, self.memory = self.optimizer.apply(self.plant.parameters, proposal.change, self.memory)
+        if not (math.isfinite(tally.loss) and all(np.isfinite(array).all() for array in new.values())):
+            raise LearningDivergedError(
+                f"{self.settings.method}: the training diverged: take a smaller optimizer.learning_rate"
+            )
         self.loop = replace(self.loop, plant=self.plant.with_parameters(new))
 
     def diagnostics(self) -> dict[str, Array]:

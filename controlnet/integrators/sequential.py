@@ -60,6 +60,11 @@ class Sequential(AbstractIntegrator):
             raise InputError(f'Sequential.control: expected "new" or "old", got {self.control!r}')
 
     @property
+    def delay(self) -> int:  # type: ignore[override]
+        """Number of steps by which the control reaches the plant late."""
+        return int(self.control == "old")
+
+    @property
     def step(self) -> Kernel:  # type: ignore[override]
         """The kernel of one step."""
         return _step_with_new_control if self.control == "new" else _step_with_old_control

@@ -35,6 +35,8 @@ def check_arrays(network: DeepNetwork) -> None:
         Naming the array.
     """
     layers = len(network.weights)
+    if layers == 0 or any(np.ndim(weight) != 2 for weight in network.weights):
+        raise DimensionError("DeepNetwork.weights: expected a matrix for each of at least one layer")
     for name in ("biases", "feedback", "activations"):
         values = getattr(network, name)
         if values is not None and len(values) != layers:

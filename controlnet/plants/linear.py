@@ -122,7 +122,8 @@ class LinearPlant(AbstractPlant):
             raise InputError("LinearPlant: A is singular, so a constant control has no single rest") from None
         x = -(u @ B.T + inputs) @ inverse.T
         gain = D - C @ inverse @ B
-        return Rest(x, x @ C.T + u @ D.T, np.broadcast_to(gain, (len(u), *gain.shape)))
+        stable = np.full(len(u), (np.linalg.eigvals(A).real < 0).all())
+        return Rest(x, x @ C.T + u @ D.T, np.broadcast_to(gain, (len(u), *gain.shape)), stable)
 
     def with_parameters(self, parameters: Parameters) -> LinearPlant:
         return LinearPlant(**{**self.parameters, **parameters})

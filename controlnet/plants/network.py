@@ -43,7 +43,8 @@ class DeepNetwork(AbstractPlant):
     tau_apical : float or None
         Time constant of the apical compartment; None for v_fb = Q u at once.
     tau_control : float or None
-        Time constant of a low-pass filter between controller and neurons; None for no filter.
+        Time constant of a low-pass filter between controller and neurons, which starts at the first control; None for
+        no filter.
     soma : {"dynamic", "instantaneous"}
         Whether v follows its equation above or stands at its rest, v = v_ff + v_fb.
     transmission : {"instantaneous", "delayed"}
@@ -182,6 +183,11 @@ class DeepNetwork(AbstractPlant):
         return self.soma == "instantaneous" and self.tau_apical is None and self.tau_control is None
 
     @property
+    def discrete(self) -> bool:  # type: ignore[override]
+        """Whether transmission takes a step, which only the network's own scheme knows."""
+        return self.transmission == "delayed"
+
+    @property
     def observables(self) -> Mapping[str, tuple[int, ...]]:
         """Somatic, basal and apical voltages and rates, by layer."""
         return dict.fromkeys(("v", "v_basal", "v_apical", "r"), self.sizes[1:])
@@ -236,7 +242,7 @@ class DeepNetwork(AbstractPlant):
         parts += [apical] if self.tau_apical is not None else []
         parts += [u] if self.tau_control is not None else []
         x = np.concatenate(parts, axis=1) if parts else np.empty((len(u), 0), self.dtype)
-        return Rest(x, voltages[-1], self.jacobian(voltages) @ Q)
+        return Rest(x, voltages[-1], self.jacobian(voltages) @ Q, np.ones(len(u), bool))
 
     def voltages(self, inputs: Array, shift: Sequence[Array] | None = None) -> list[Array]:
         """Give the somatic voltages at rest under constant apical voltages.

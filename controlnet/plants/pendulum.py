@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,10 +58,12 @@ class Pendulum(AbstractPlant):
     output = staticmethod(_output)
 
     def __post_init__(self) -> None:
-        if not self.length > 0:
-            raise InputError(f"Pendulum.length: expected a number > 0, got {self.length!r}")
-        if not self.damping >= 0:
-            raise InputError(f"Pendulum.damping: expected a number >= 0, got {self.damping!r}")
+        bounds = {"length": self.length > 0, "damping": self.damping >= 0, "gravity": True}
+        for name, allowed in bounds.items():
+            value = getattr(self, name)
+            if not (math.isfinite(value) and allowed):
+                expected = {"length": "> 0", "damping": ">= 0"}.get(name, "that is finite")
+                raise InputError(f"Pendulum.{name}: expected a number {expected}, got {value!r}")
 
     def params(self, batch: int) -> PendulumParams:
         return PendulumParams(self.gravity / self.length, float(self.damping))
