@@ -94,13 +94,13 @@ def show_summary(summary: Mapping[str, Any]) -> None:
     summary : mapping
         As stored in the run.
     """
-    title = f"{summary.get('experiment')}, seed {summary.get('seed')}"
+    title = f"{summary['experiment']}, seed {summary['seed']}"
     table = Table(title=escape(title), title_justify="left")
     table.add_column("method")
     names = [name for name in HEADINGS if name != "epoch"]
     for name in ("epochs", *names):
         table.add_column(HEADINGS.get(name, name), justify="right")
-    for method, results in {summary.get("method"): summary, **summary.get("peers", {})}.items():
+    for method, results in {summary["method"]: summary, **summary.get("peers", {})}.items():
         table.add_row(escape(str(method)), *(_number(results.get(name)) for name in ("epochs", *names)))
     console = Console()
     console.print(table)

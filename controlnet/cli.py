@@ -172,6 +172,8 @@ def show(run: Path, as_json: bool) -> None:
         names = ("settings", "seed", "summary", "history", "provenance", "complete")
         click.echo(json.dumps({name: getattr(stored, name) for name in names}))
         return
+    if missing := {"experiment", "method", "seed"} - stored.summary.keys():
+        raise _Failure(f"{run}: not made by `controlnet run`: its summary lacks {', '.join(sorted(missing))}", 2)
     from ._display import show_history, show_summary
 
     click.echo(as_toml(from_stored(stored.settings)))

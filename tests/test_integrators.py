@@ -62,7 +62,7 @@ def final_state(loop: ClosedLoop, start: Array, steps: int) -> Array:
 def network_start(integrator: AbstractIntegrator) -> Array:
     """Give the feed-forward state; `Sequential` starts the control filter at the first control, k_p e."""
     start = NETWORK.initial_state(PATTERN[np.newaxis])[0]
-    if integrator == Sequential("new"):
+    if isinstance(integrator, Sequential):
         start[12:] = 2.0 * (TARGET - NETWORK.predict(PATTERN[np.newaxis])[0])
     return start
 

@@ -170,7 +170,6 @@ def test_ctrl_c_leaves_the_complete_epochs(tmp_path: Path, stopped: int) -> None
         assert same_result(cut, read_run(tmp_path / "short"))
 
 
-@pytest.mark.xfail(strict=True, reason="the watcher hears of an epoch before it is saved")
 def test_an_epoch_that_was_shown_has_been_saved(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_experiment(plan(epochs=3), folder=tmp_path, watcher=StopAt(1, batch=False))
@@ -283,7 +282,6 @@ def test_a_process_ends_with_its_code_and_no_traceback(tmp_path: Path, arguments
         assert json.loads(answer.stdout)["method"] == "bp"
 
 
-@pytest.mark.xfail(strict=True, reason="exit code 2, after several lines of NumPy's warnings")
 def test_a_training_that_diverges_ends_in_one_line_with_code_3(tmp_path: Path) -> None:
     options = ("--set", "optimizer={kind='sgd', learning_rate=1e308}", "--set", "objective.loss=mse", "--quiet")
     answer = process(tmp_path, "run", "-m", "bp", "--epochs", "1", *SET, *options)

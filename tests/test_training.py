@@ -11,7 +11,7 @@ import pytest
 
 from controlnet.base import Array, Proposal
 from controlnet.data import Dataset, Split, load
-from controlnet.errors import ConfigError, ControlNetError, DivergedError, InputError
+from controlnet.errors import ConfigError, ControlNetError, DivergedError, InputError, LearningDivergedError
 from controlnet.experiments import Settings, resolve
 from controlnet.experiments.training import PURPOSES, Epoch, Trainer, Watcher, seeds
 
@@ -174,6 +174,11 @@ def test_every_controller_works_with_every_objective(method: str, controller: st
     settings = chosen(*overrides, *schedule, "network.hidden=[3]", method=method, epochs=4)
     trainer = Trainer(settings, tiny(), threads=1)
     trainer.loop = replace(trainer.loop, compiled=False)
+    if method == "dfc-ssa" and "pid" in controller and objective == OBJECTIVES["strong cross-entropy"]:
+        # Softmax ignores a common shift, and a PID controller has no leak that would settle it.
+        with pytest.raises(ControlNetError, match="leak > 0"):
+            next(trainer.epochs())
+        return
     first, *_, last = trainer.epochs()
     assert last.train_loss < first.train_loss
     judged = [(epoch.converged_percent, epoch.diverged_percent) for epoch in (first, last)]
@@ -185,17 +190,22 @@ def test_every_controller_works_with_every_objective(method: str, controller: st
             assert diverged is not None and 0 <= diverged <= 100 - converged
 
 
-@pytest.mark.xfail(strict=True, raises=ZeroDivisionError, reason="the verdict divides by the gain, which may be 0")
 def test_a_gain_of_zero_is_a_legal_setting() -> None:
-    overrides = ("controller={kind='proportional', k_p=0}", "simulation.steps=2", "train.batch_size=5")
+    """Nothing is learned but the rounding by which the loop's feed-forward state differs from NumPy's."""
+    overrides = (
+        "optimizer={kind='sgd'}",
+        "controller={kind='proportional', k_p=0}",
+        "simulation.steps=2",
+        "train.batch_size=5",
+    )
     trainer = Trainer(chosen(*overrides, "network.hidden=[3]", method="dfc"), tiny(), threads=1)
     trainer.loop = replace(trainer.loop, compiled=False)
     before = trainer.plant.parameters
     list(trainer.epochs())
-    assert same_bits(before, trainer.plant.parameters)
+    for name, array in trainer.plant.parameters.items():
+        assert np.abs(array - before[name]).max() < 1e-15
 
 
-@pytest.mark.xfail(strict=True, reason="DFC-SSA takes r* - r_L for the error, whatever the comparator")
 def test_the_linearised_state_is_that_of_the_loop_with_a_softmax() -> None:
     """For a small error the linearised and the simulated steady state give the same change."""
     changes = {}
@@ -267,8 +277,8 @@ class Listener(Watcher):
 
 def test_a_watcher_hears_of_everything_in_order() -> None:
     listener = Listener()
-    history = list(Trainer(chosen("train.batch_size=4", epochs=2), tiny(10), watcher=listener).epochs())
-    assert listener.heard == [("bp", 2, 3), 1, 1, 1, history[0], 2, 2, 2, history[1]]
+    list(Trainer(chosen("train.batch_size=4", epochs=2), tiny(10), watcher=listener).epochs())
+    assert listener.heard == [("bp", 2, 3), 1, 1, 1, 2, 2, 2]
 
 
 def test_a_simulation_that_diverges_is_an_error() -> None:
@@ -289,9 +299,8 @@ def test_a_training_that_diverges_is_an_error(method: str, loss: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.xfail(strict=True, raises=ConfigError, reason="`Trainer.epochs` and the exit codes promise DivergedError")
 def test_a_training_that_diverges_has_its_own_error() -> None:
-    with pytest.raises(DivergedError):
+    with pytest.raises(LearningDivergedError):
         train(chosen("optimizer={kind='sgd', learning_rate=1e308}", "objective.loss='mse'"))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,16 +39,18 @@ class AbstractOptimizer(ABC):
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
-        for name, field in self.__dataclass_fields__.items():
-            value = getattr(self, name)
-            if name in ("learning_rate", "epsilon", "clip_norm"):
-                allowed, words = value is None or 0 < value < math.inf, "> 0"
-            elif name == "weight_decay":
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            if field.name in ("learning_rate", "epsilon", "clip_norm"):
+                allowed, words = 0 < value < math.inf, "> 0"
+            elif field.name == "weight_decay":
                 allowed, words = 0 <= value < math.inf, ">= 0"
             else:
                 allowed, words = 0 <= value < 1, "in [0, 1)"
-            if not allowed or (value is None and field.default is not None):
-                raise InputError(f"{type(self).__name__}.{name}: expected a number {words}, got {value!r}")
+            if not allowed:
+                raise InputError(f"{type(self).__name__}.{field.name}: expected a number {words}, got {value!r}")
 
     def apply(self, parameters: Parameters, change: Parameters, memory: Memory) -> tuple[Parameters, Memory]:
         """Give new parameters and the optimiser's new memory.

@@ -107,7 +107,7 @@ def _describe(kind: Any) -> str:
         return " or ".join(json.dumps(value) for value in kind.values)
     if isinstance(kind, inspect.VarTupleType):
         most = f" of at most {kind.max_length} entries" if kind.max_length is not None else ""
-        return f"a list{most}, each {_describe(kind.item_type)}"
+        return f"a list{most}, each entry {_describe(kind.item_type)}"
     if isinstance(kind, inspect.StructType):
         return f"a table with kind = {json.dumps(kind.tag)}" if kind.tag else "a table"
     words = {"FloatType": "a number", "IntType": "a whole number", "BoolType": "true or false", "StrType": "a string"}

@@ -212,7 +212,8 @@ class Trainer:
             new, self.memory = self.optimizer.apply(self.plant.parameters, proposal.change, self.memory)
         if not (math.isfinite(tally.loss) and all(np.isfinite(array).all() for array in new.values())):
             raise LearningDivergedError(
-                f"{self.settings.method}: the training diverged: take a smaller optimizer.learning_rate"
+                f"{self.settings.method}: the training diverged (loss or weights are not finite): "
+                "take a smaller optimizer.learning_rate"
             )
         self.loop = replace(self.loop, plant=self.plant.with_parameters(new))
 
