@@ -285,7 +285,7 @@ def analytic_control(loop: ClosedLoop, lesson: Lesson) -> Array:
     Raises
     ------
     InputError
-        If there is no leak and E J Q is singular.
+        If E J Q + alpha I is singular.
     """
     plant: Any = loop.plant
     a, b = loop.controller.steady_relation()
@@ -293,9 +293,12 @@ def analytic_control(loop: ClosedLoop, lesson: Lesson) -> Array:
     gain = loop.comparator.sensitivity(y) @ plant.jacobian(lesson.voltages) @ plant.stacked_feedback()
     error = loop.comparator.compare(lesson.reference, y)
     matrix = a * gain + b * np.eye(plant.noutputs, dtype=plant.dtype)
-    if b == 0 and (np.linalg.cond(matrix) > 0.01 / np.finfo(plant.dtype).eps).any():
-        raise InputError("DFC-SSA: E J Q is singular and there is no leak: take a leak > 0 or other feedback weights")
-    u = np.linalg.solve(matrix, a * error[:, :, np.newaxis])
+    try:
+        if b == 0 and (np.linalg.cond(matrix) > 0.01 / np.finfo(plant.dtype).eps).any():
+            raise np.linalg.LinAlgError
+        u = np.linalg.solve(matrix, a * error[:, :, np.newaxis])
+    except np.linalg.LinAlgError:
+        raise InputError("DFC-SSA: E J Q + alpha I is singular: take a leak > 0 or other feedback weights") from None
     return np.asarray(u[:, :, 0], plant.dtype)
 
 
