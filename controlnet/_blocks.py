@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from ._loop import Clock, Recorder, Run, Sources, execute
+from ._loop import Clock, Recorder, Run, Sources, execute, is_compiled
 from .base import Array, Block
 from .errors import DivergedError, InputError
 
@@ -53,9 +54,25 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="controlnet")
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 @lru_cache(maxsize=1)
 def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keep matrix products on one thread: their bits depend on the number of threads.
+
+    Returns
+    -------
+    context manager
+        Restores the former number at its end.
+    """
+    limiter: AbstractContextManager[Any] = _libraries().limit(limits=1)
+    return limiter
 
 
 def _columns(array: Array, part: slice) -> Array:
@@ -156,9 +173,12 @@ def run_blocks(
     def work(part: slice) -> tuple[Result, tuple[int, int]]:
         return _run_block(loop, run, problem, part, clock, rows, weight)
 
-    with _libraries().limit(limits=1):
+    with one_blas_thread():
+        # In the main thread Ctrl-C ends a compilation.
+        first = 0 if is_compiled(run) else 1
+        outcomes = [work(part) for part in parts[:first]]
         workers = min(threads or default_threads(), len(parts))
-        outcomes = list(_pool(workers).map(work, parts)) if workers > 1 else [work(part) for part in parts]
+        outcomes += _pool(workers).map(work, parts[first:]) if workers > 1 else map(work, parts[first:])
     _raise_if_diverged(clock, parts, [status for _, status in outcomes])
     return [result for result, _ in outcomes]
 

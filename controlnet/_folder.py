@@ -51,7 +51,7 @@ def claim_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    lock, created = FileLock(folder / LOCK_FILE, timeout=0), not folder.exists()
     with named_errors("use", folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -69,6 +69,10 @@ def claim_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         with suppress(OSError):
             (folder / LOCK_FILE).unlink(missing_ok=True)
         lock.release()
+        if created:
+            # Nothing was written, or it is not empty and stays.
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def replace_file(folder: Path, content: bytes) -> Path:

@@ -7,9 +7,10 @@ enter the cache key.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numba
 
@@ -76,12 +77,13 @@ Run: TypeAlias = Callable[..., tuple[int, int]]
 
 def _build(tag: str, parts: System) -> Run:
     (dynamics, output, advance, set_input, set_control, observe) = parts[:6]
-    (rate, command, error, step, settle, adapt, finish) = parts[6:]
+    (rate, command, control_step, error, step, settle, adapt, finish) = parts[6:]
 
     def run(clock: Clock, sources: Sources, recorder: Recorder, b: Block) -> tuple[int, int]:
         tag  # noqa: B018 - the closure over it puts it into the cache key
         plant_kernels = (dynamics, output, advance, set_input, set_control, observe)
-        system = System(*plant_kernels, rate, command, error, step, settle, adapt, finish)
+        control_kernels = (rate, command, control_step, error)
+        system = System(*plant_kernels, *control_kernels, step, settle, adapt, finish)
         for k in range(clock.steps + 1):
             t = clock.start + k * clock.dt
             if k > 0:
@@ -129,7 +131,30 @@ def bind(parts: System, compiled: bool) -> Run:
         return _build("", parts)
     run = _build(source_tag((*parts, _build)), parts)
     # No reassociation and no "no NaN": rounding in tanh and the check for divergence depend on it.
-    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(run)  # type: ignore[no-any-return]
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    try:
+        return numba.njit(cache=True, **options)(run)  # type: ignore[no-any-return]
+    except RuntimeError:
+        warnings.warn(
+            "no folder for compiled loops is writable, so each process compiles: set NUMBA_CACHE_DIR", stacklevel=2
+        )
+        return numba.njit(**options)(run)  # type: ignore[no-any-return]
+
+
+def is_compiled(run: Run) -> bool:
+    """Say whether a bound loop was compiled in this process, or needs not be.
+
+    Parameters
+    ----------
+    run : callable
+        What `bind` gave.
+
+    Returns
+    -------
+    bool
+        False if the next call compiles it or loads it from the disk.
+    """
+    return bool(getattr(run, "signatures", True))
 
 
 def execute(run: Run, clock: Clock, sources: Sources, recorder: Recorder, block: Block) -> tuple[int, int]:

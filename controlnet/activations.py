@@ -27,7 +27,7 @@ _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9, _C10, _C11, _C12, _C13 = (1 / math.facto
 _f = np.float32
 _LOG2E_S, _LN2_HIGH_S, _LN2_LOW_S = _f(_LOG2E), _f(0.693359375), _f(-2.12194440e-4)
 _S2, _S3, _S4, _S5, _S6, _S7 = (_f(1 / math.factorial(n)) for n in range(2, 8))
-_HALF_S, _ONE_S, _TWO_S, _TEN_S, _LEAST_S = _f(0.5), _f(1), _f(2), _f(10), _f(-87)
+_ONE_S, _TWO_S, _TEN_S, _LEAST_S = _f(1), _f(2), _f(10), _f(-87)
 
 
 @kernel

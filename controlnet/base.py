@@ -22,6 +22,7 @@ from .wires import (
     add_scaled,
     copy,
     euler_advance,
+    euler_control,
     finish_nothing,
     keep_parameters,
     observe_nothing,
@@ -176,6 +177,10 @@ class AbstractController(ABC):
 
     rate: ClassVar[Kernel]
     command: ClassVar[Kernel]
+    control_step: ClassVar[Kernel] = staticmethod(euler_control)
+    """``control_step(system, t, dt, block)``: one step of the controller's own scheme, used by `Sequential`."""
+    shortest_time: float = 0.0
+    """Time constant that the step of an explicit method must not exceed; 0 for none."""
     feedthrough: bool = True
     """Whether u depends on e without delay."""
 
@@ -328,6 +333,7 @@ class AbstractLaw:
         Proposal
             The change, already in the direction to move in.
         """
+        lesson.require(loop.plant)
         response = loop.simulate(
             lesson.reference,
             inputs=lesson.inputs,

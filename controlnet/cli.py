@@ -36,7 +36,9 @@ class _Commands(click.Group):
         except ControlNetError as error:
             raise _Failure(str(error), 2) from None
         except KeyboardInterrupt:
-            raise _Failure("interrupted; what was complete has been saved", 130) from None
+            raise _Failure("interrupted", 130) from None
+        except MemoryError as error:
+            raise _Failure(f"out of memory: {error or 'take a smaller network or batch'}", 2) from None
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -89,17 +91,20 @@ def run(
     dry_run: bool,
 ) -> None:
     """Train EXPERIMENT: a name of `controlnet list`, or a TOML file. Without it, the embedded digits."""
-    from .experiments import as_toml
+    from .experiments import as_toml, to_store
     from .experiments.running import new_folder, run_experiment
 
     plan = _plan(experiment, source, method=method, seed=seed, epochs=epochs, overrides=overrides)
     if dry_run:
-        click.echo(as_toml(plan), nl=False)
+        click.echo(json.dumps(to_store(plan)) if as_json else as_toml(plan), nl=as_json)
         return
-    with _watcher(quiet) as watcher:
-        summary = run_experiment(
-            plan, folder=out or new_folder(plan.settings), watcher=watcher, data_dir=data_dir, threads=threads
-        )
+    folder = out or new_folder(plan.settings)
+    try:
+        with _watcher(quiet) as watcher:
+            summary = run_experiment(plan, folder=folder, watcher=watcher, data_dir=data_dir, threads=threads)
+    except KeyboardInterrupt:
+        kept = f"; the complete epochs are in {folder}" if folder.exists() else ""
+        raise _Failure(f"interrupted{kept}", 130) from None
     if as_json:
         click.echo(json.dumps(summary))
     else:

@@ -91,8 +91,7 @@ class ClosedLoop:
     @property
     def nsignals(self) -> int:
         """Number of rows that can be recorded: y, u, e, x and the plant's observables."""
-        plant = self.plant
-        return 2 * plant.noutputs + plant.ninputs + plant.nstates + sum(map(sum, plant.observables.values()))
+        return sum(map(sum, self._layout().values()))
 
     def simulate(
         self,
@@ -103,7 +102,7 @@ class ClosedLoop:
         steps: int | None = None,
         duration: float | None = None,
         initial_state: Any = None,
-        record: Sequence[str] = SIGNALS,
+        record: str | Sequence[str] = SIGNALS,
         record_every: int = 1,
         limit: float = 1e12,
         threads: int | None = None,
@@ -125,7 +124,7 @@ class ClosedLoop:
             Simulated time, a multiple of `dt`.
         initial_state : array (nstates,) or (batch, nstates), optional
             State of the plant at the start; if not given, zeros or the network's feed-forward state.
-        record : sequence of str
+        record : str or sequence of str
             Signals to keep: y, u, e, x and the plant's observables.
         record_every : int
             Keep the start and every so many steps.
@@ -150,13 +149,16 @@ class ClosedLoop:
         """
         clock = self._clock(dt, steps, duration, record_every, limit)
         problem = self._problem(reference, inputs, initial_state, clock.steps)
+        if len(problem.inputs) > 1 and not isinstance(self.law, Frozen):
+            raise InputError("inputs: a law learns from inputs that are constant in time; leave out the time axis")
+        record = (record,) if isinstance(record, str) else record
         rows = self._rows(record, len(problem.initial), clock)
         if weight is not None:
             weight = _checked_weight(weight, len(problem.initial))
         run = bind(self._system(), self.compiled)
         results = run_blocks(self, run, problem, clock, rows, threads, weight)
         return Response(
-            t=clock.start + clock.dt * np.arange(0, clock.steps + 1, clock.every),
+            t=clock.start + float(dt) * np.arange(0, clock.steps + 1, clock.every),
             signals=self._signals(record, results),
             final={name: _joined([getattr(result.block, name) for result in results]) for name in SIGNALS},
             change=self.law.collect(
@@ -164,7 +166,9 @@ class ClosedLoop:
             ),
         )
 
-    def equilibrium(self, reference: Any, *, inputs: Any = None, **options: Any) -> Equilibrium:
+    def equilibrium(
+        self, reference: Any, *, inputs: Any = None, tolerance: float | None = None, max_iterations: int = 100
+    ) -> Equilibrium:
         """Find the steady state by root finding in the space of controls, without stepping through time.
 
         Parameters
@@ -173,8 +177,10 @@ class ClosedLoop:
             Reference r*.
         inputs : array (nexogenous,) or (batch, nexogenous), optional
             Exogenous input; zeros if not given.
-        **options : float or int
-            ``tolerance`` and ``max_iterations`` of `controlnet.equilibrium.solve`.
+        tolerance : float, optional
+            Largest residual that counts as zero; 1e-10, or 1e-5 for float32, if not given.
+        max_iterations : int
+            Most continuation steps, after at most 20 of Newton.
 
         Returns
         -------
@@ -184,7 +190,8 @@ class ClosedLoop:
         from .equilibrium import solve
 
         problem = self._problem(reference, inputs, None, 0)
-        return solve(self, problem.reference[0], problem.inputs[0], **options)
+        reference, inputs = problem.reference[0], problem.inputs[0]
+        return solve(self, reference, inputs, tolerance=tolerance, max_iterations=max_iterations)
 
     def _system(self) -> System:
         plant, controller, integrator, law = self.plant, self.controller, self.integrator, self.law
@@ -197,6 +204,7 @@ class ClosedLoop:
             observe=plant.observe,
             rate=controller.rate,
             command=controller.command,
+            control_step=controller.control_step,
             error=self.comparator.error,
             step=integrator.step,
             settle=integrator.settle,
@@ -217,6 +225,12 @@ class ClosedLoop:
         for name, count in (("steps", steps), ("record_every", every)):
             if not isinstance(count, numbers.Integral) or count < 1:
                 raise InputError(f"{name}: expected a whole number >= 1, got {count!r}")
+        shortest = self.controller.shortest_time
+        if not self.integrator.holds_control and 0 < shortest < dt:
+            raise InputError(
+                f"dt: expected at most {shortest:g}, the shortest time constant of "
+                f"{type(self.controller).__name__}, for an explicit method, got {dt:g}"
+            )
         number = self.plant.dtype.type
         return Clock(0.0, number(dt), int(steps or 1), int(every), number(limit), self.integrator.delay)
 

@@ -71,10 +71,21 @@ class AbstractLoss(ABC):
 
 @dataclass(frozen=True)
 class MeanSquaredError(AbstractLoss):
-    """Squared error, mean over batch and outputs."""
+    """Squared error, mean over batch and outputs.
+
+    Parameters
+    ----------
+    target_value : float
+        Wanted output of the right class in (0, 1], where labels are classes; the others share the rest equally.
+    """
+
+    target_value: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_target_value(self)
 
     def targets(self, labels: Array, noutputs: int) -> Array:
-        return _one_hot(labels, noutputs, 1.0)
+        return _one_hot(labels, noutputs, self.target_value)
 
     def value(self, y: Array, labels: Array) -> float:
         return float(np.mean((y - self.targets(labels, y.shape[1])) ** 2))
@@ -96,8 +107,7 @@ class CrossEntropy(AbstractLoss):
     target_value: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.target_value <= 1:
-            raise InputError(f"CrossEntropy.target_value: expected a number in (0, 1], got {self.target_value!r}")
+        _check_target_value(self)
 
     def targets(self, labels: Array, noutputs: int) -> Array:
         return _one_hot(labels, noutputs, self.target_value)
@@ -107,6 +117,11 @@ class CrossEntropy(AbstractLoss):
 
     def gradient(self, y: Array, labels: Array) -> Array:
         return np.asarray(softmax(y, axis=1) - self.targets(labels, y.shape[1]), y.dtype)
+
+
+def _check_target_value(loss: MeanSquaredError | CrossEntropy) -> None:
+    if not 0 < loss.target_value <= 1:
+        raise InputError(f"{type(loss).__name__}.target_value: expected a number in (0, 1], got {loss.target_value!r}")
 
 
 LOSSES = {"mse": MeanSquaredError, "cross-entropy": CrossEntropy}
@@ -233,6 +248,22 @@ class Lesson:
                 f"Lesson: expected inputs (batch, n_0) and as many labels, got {np.shape(self.inputs)} "
                 f"and {np.shape(self.labels)}"
             )
+
+    def require(self, plant: Any) -> None:
+        """Raise unless this lesson is for a plant as it is now.
+
+        Parameters
+        ----------
+        plant : DeepNetwork
+            The plant of the loop that learns.
+
+        Raises
+        ------
+        InputError
+            If the lesson was made for another plant, or before it changed.
+        """
+        if plant is not self.plant:
+            raise InputError("lesson: made for another plant, or before this one changed; make a new Lesson")
 
     @cached_property
     def voltages(self) -> list[Array]:

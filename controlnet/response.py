@@ -30,7 +30,8 @@ class Response:
     final : mapping
         y, u, e and x at the last step, arrays (batch, n), always there.
     change : dict of arrays
-        The change of the plant's parameters that the law wants; empty for `Frozen`.
+        The change of the plant's parameters that the law accumulated in the loop; empty for `Frozen` and for laws that
+        work without or after a simulation, whose `propose` gives it.
     """
 
     t: Array

@@ -63,6 +63,7 @@ class System(NamedTuple):
     observe: Kernel
     rate: Kernel
     command: Kernel
+    control_step: Kernel
     error: Kernel
     step: Kernel
     settle: Kernel
@@ -121,6 +122,24 @@ def euler_advance(system: System, k: int, t: float, dt: float, b: Block) -> None
     system.dynamics(t, b.x, b.applied, b.w, b.p, dx)
     add_scaled(b.x, dt, dx, b.x)
     system.output(t + dt, b.x, b.applied, b.w, b.p, b.y)
+
+
+@kernel
+def euler_control(system: System, t: float, dt: float, b: Block) -> None:
+    """Step the state of a controller by explicit Euler under the present error.
+
+    Parameters
+    ----------
+    system : System
+        The bound kernels.
+    t, dt : float
+        Time before the step, and its size.
+    b : Block
+        `b.z` is written.
+    """
+    dz = b.work[0][b.x.shape[0] :]
+    system.rate(t, b.z, b.e, b.u, b.q, dz)
+    add_scaled(b.z, dt, dz, b.z)
 
 
 @kernel

@@ -317,11 +317,9 @@ VALID = tables(
     method=METHOD,
     seed=st.integers(0, 2**200),
     data=tables(name=st.text(st.characters(codec="utf-8"), max_size=5)),
-    network=tables(
-        hidden=st.lists(st.integers(1, 9), max_size=3),
-        activation=ACTIVATION | st.lists(ACTIVATION, max_size=3),
-        tau_apical=POSITIVE,
-        dtype=st.sampled_from(["float32", "float64"]),
+    network=st.one_of(
+        tables(hidden=st.lists(st.integers(1, 9), max_size=3), activation=ACTIVATION, tau_apical=POSITIVE),
+        tables(activation=st.lists(ACTIVATION, min_size=2, max_size=2), dtype=st.just("float32")),
     ),
     controller=CONTROLLER,
     objective=tables(target_value=st.floats(0, 1, exclude_min=True), feedback=st.just("strong")),
@@ -344,3 +342,12 @@ def test_settings_survive_a_file_and_a_run(tmp_path: Path, table: dict[str, Any]
 def test_stored_settings_of_another_version_are_refused(stored: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         from_stored(stored)
+
+
+def test_a_dry_run_with_optional_settings_is_the_same_plan(tmp_path: Path) -> None:
+    plan = resolve("digits", overrides=["optimizer.clip_norm=1.0", "objective.target_value=0.9"])
+    again = resolve(written(tmp_path, as_toml(plan)))
+    assert [as_toml(Plan(each)) for each in (plan.settings, *plan.peers)] == [
+        as_toml(Plan(each)) for each in (again.settings, *again.peers)
+    ]
+    assert plan.peers[0].optimizer.clip_norm is None

@@ -14,7 +14,7 @@ from controlnet.base import AbstractController, Array
 from controlnet.controllers import CONTROLLERS, PI, PID, Integral, Proportional
 from controlnet.errors import InputError
 from controlnet.integrators import RK4
-from controlnet.plants import LinearPlant
+from controlnet.plants import LinearPlant, Pendulum
 
 S = control.tf("s")
 PLANT = control.ss([[0.0, 1.0], [-2.0, -1.2]], [[0.0], [1.5]], [[1.0, 0.3]], [[0.0]])
@@ -177,3 +177,19 @@ def test_bad_values(controller: type[AbstractController], values: dict[str, Any]
     with pytest.raises(InputError) as raised:
         controller(**values)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("dt", [0.002, 0.005, 0.01, 0.02, 0.05])
+def test_sampled_derivative_of_a_ramp(dt: float) -> None:
+    """Under `Sequential` the filtered derivative of a ramp is its slope, whatever dt / tau_d."""
+    still = LinearPlant([[-1.0]], [[0.0]], [[1.0]])
+    steps = 400
+    ramp = 3.0 * dt * np.arange(steps + 1)[:, np.newaxis, np.newaxis]
+    loop = ClosedLoop(still, PID(k_p=0.0, k_d=1.0, derivative_filter=0.01), compiled=False)
+    assert loop.simulate(ramp, dt=dt, steps=steps).u[-1, 0, 0] == pytest.approx(3.0, rel=1e-9)
+
+
+def test_derivative_filter_bounds_the_step_of_explicit_methods() -> None:
+    loop = ClosedLoop(Pendulum(), PID(k_d=1.0, derivative_filter=0.01), integrator=RK4(), compiled=False)
+    with pytest.raises(InputError, match="dt: expected at most 0.01"):
+        loop.simulate([1.0], dt=0.02, steps=2)

@@ -273,3 +273,27 @@ def test_angle(degrees: float) -> None:
     assert angle(a, b) == pytest.approx(degrees, rel=1e-9, abs=1e-12)
     assert angles_by_layer(a, b)["W0"] == pytest.approx(degrees, rel=1e-9, abs=1e-12)
     assert np.isnan(angles_by_layer(a, b)["b0"])
+
+
+def test_a_law_refuses_inputs_that_vary_in_time() -> None:
+    loop = ClosedLoop(DeepNetwork.initialize((3, 2)), PI(), law=DFC(), compiled=False)
+    with pytest.raises(InputError, match="constant in time"):
+        loop.simulate([0.0, 0.0], inputs=np.zeros((6, 1, 3)), steps=5)
+
+
+def test_a_lesson_is_for_one_state_of_the_network() -> None:
+    network = DeepNetwork.initialize((3, 2))
+    lesson = Lesson(network, np.zeros((1, 3)), np.array([0]), Nudged(CrossEntropy()), steps=2)
+    changed = network.with_parameters({"b0": np.ones(2)})
+    for law in (DFC(), Backprop()):
+        with pytest.raises(InputError, match="make a new Lesson"):
+            law.propose(ClosedLoop(changed, PI(), law=law, compiled=False), lesson)
+
+
+def test_a_network_keeps_its_own_arrays() -> None:
+    W = np.ones((2, 3))
+    network = DeepNetwork((W,), (np.zeros(2),), (np.eye(2),), ("linear",))
+    W[:] = 0
+    assert (network.weights[0] == 1).all()
+    with pytest.raises(ValueError, match="read-only"):
+        network.weights[0][0] = 5

@@ -231,7 +231,11 @@ def test_a_full_disk_keeps_what_was_written_before(
         (("data.name=nonsense",), InputError, "unknown dataset 'nonsense'"),
         (("data.name=mnist",), DataError, "mnist"),
         (("train.batch_size=5000",), ConfigError, "train.batch_size: expected at most the 1258"),
-        (("network.activation=['relu', 'relu']",), ValueError, "activations: expected one for each"),
+        (
+            ("network.activation=['relu', 'relu']",),
+            ConfigError,
+            "network.activation: expected one name, or one for each",
+        ),
     ],
 )
 def test_what_cannot_start_leaves_no_file(

@@ -11,7 +11,7 @@ import pytest
 
 from controlnet.base import Array, Proposal
 from controlnet.data import Dataset, Split, load
-from controlnet.errors import ConfigError, ControlNetError, DivergedError, InputError, LearningDivergedError
+from controlnet.errors import ConfigError, ControlNetError, DivergedError, LearningDivergedError
 from controlnet.experiments import Settings, resolve
 from controlnet.experiments.training import PURPOSES, Epoch, Trainer, Watcher, seeds
 
@@ -313,7 +313,7 @@ def test_a_law_that_gives_nan_is_found_out(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_feedback_through_the_jacobian_has_no_linearised_state() -> None:
-    with pytest.raises(InputError, match="no feedback weights Q"):
+    with pytest.raises(ConfigError, match="network.feedback: dfc-ssa needs feedback weights Q"):
         train(chosen("network.feedback='jacobian-transpose'", method="dfc-ssa"))
 
 

@@ -18,6 +18,7 @@ class Backprop(AbstractLaw):
     """BP: minus the gradient of the mean loss (Rumelhart, Hinton, Williams 1986); needs no simulation."""
 
     def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
+        lesson.require(loop.plant)
         plant: Any = loop.plant
         voltages = lesson.voltages
         below = [lesson.inputs.astype(plant.dtype, copy=False), *plant.rates(voltages)[:-1]]

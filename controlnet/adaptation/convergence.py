@@ -20,11 +20,11 @@ LARGEST_ERROR = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Convergence:
-    """Verdict on each sample, as the public DFC code judges.
+    """Verdict on each sample, as the public DFC code judges for e = r* - r_L.
 
-    With d the distance between the output and what the leak lets the controller reach, r* - alpha u: converged if
-    d < 1e-5 |r_L| of the feed-forward output and the final error is below a quarter of the first; diverged if
-    d > |r_L|.
+    With d = |e - alpha u / k_i|, which is zero at rest: converged if d < 1e-5 |r_L| of the feed-forward output and the
+    final |e| is below a quarter of the first; diverged if d > |r_L|.  For the softmax difference the public code takes
+    cross-entropies in place of these norms, which are not zero at rest.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ class Convergence:
         """
         a, b = loop.controller.steady_relation()
         y, u = response.final["y"], response.final["u"]
-        distance = loop.comparator.distance
-        gap = distance(lesson.reference - b / a * u, y) if a else np.zeros(len(y))
+        first, last = (loop.comparator.compare(lesson.reference, output) for output in (lesson.output, y))
+        gap = np.linalg.norm(last - b / a * u, axis=1) if a else np.zeros(len(y))
         scale = np.linalg.norm(lesson.output, axis=1)
-        first, last = distance(lesson.reference, lesson.output), distance(lesson.reference, y)
+        first, last = np.linalg.norm(first, axis=1), np.linalg.norm(last, axis=1)
         settled = gap < TOLERANCE * scale
         return cls(settled & (last < LARGEST_ERROR**2 * first), gap > scale)

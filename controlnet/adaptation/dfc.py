@@ -124,7 +124,8 @@ def _accumulate(i: int, product: Array, deltas: Array, p: LayeredParams, l: DFCM
 @kernel
 def _finish(b: Block) -> None:
     p, l = b.p, b.law
-    _flush(p, l)
+    if l.filled[0] > 0:
+        _flush(p, l)
     n, m = p.layers[0, WIDTH], p.layers[0, WIDTH_BELOW]
     product = l.product[: n * m].reshape((n, m))
     np.dot(l.first_deltas, b.w.T, product)
@@ -152,7 +153,8 @@ class DFC(AbstractLaw):
     rule : {"nonlinear-difference", "voltage-difference"}
         phi(v) - phi(v_ff), or v - v_ff.
     converged_only : bool
-        Leave out samples whose controller has not converged, as `Convergence` judges; they still count in B.
+        Leave out samples whose controller has not converged, as `Convergence` judges; they still count in B.  If there
+        are any, the batch is simulated twice.
     """
 
     update: Literal["continuous", "steady-state", "analytic"] = "continuous"
@@ -205,6 +207,7 @@ class DFC(AbstractLaw):
         return split(scaled, plant.params(1).layers, "Wb")
 
     def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
+        lesson.require(loop.plant)
         if self.update == "analytic":
             return Proposal(self._at(loop.plant, lesson, *_analytic_state(loop, lesson)))
         response = self._simulate(loop, lesson, None)

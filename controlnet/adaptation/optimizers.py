@@ -159,10 +159,10 @@ class Adam(AbstractOptimizer):
     def _step(self, wanted: Array, memory: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
         zero = np.zeros_like(wanted)
         first, second = (zero if memory[key] is None else memory[key] for key in ("first", "second"))
-        count = (0 if memory["count"] is None else memory["count"]) + 1
+        count = (0 if memory["count"] is None else int(memory["count"])) + 1
         first = self.beta1 * first + (1 - self.beta1) * wanted
         second = self.beta2 * second + (1 - self.beta2) * wanted**2
-        scale = np.sqrt(second) / np.sqrt(1 - self.beta2**count) + self.epsilon
+        scale = np.sqrt(second) / math.sqrt(1 - self.beta2**count) + self.epsilon
         return first / (1 - self.beta1**count) / scale, {
             "first": first,
             "second": second,

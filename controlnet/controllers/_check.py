@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 
 from ..errors import InputError
 
@@ -23,7 +24,7 @@ def require_finite(owner: str, **values: float) -> None:
         Naming the value.
     """
     for name, value in values.items():
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not isinstance(value, numbers.Real) or not math.isfinite(value):
             raise InputError(f"{owner}.{name}: expected a finite number, got {value!r}")
 
 

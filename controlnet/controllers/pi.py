@@ -83,6 +83,8 @@ class PI(AbstractController):
         return PIParams(*(dtype.type(number) for number in numbers))
 
     def steady_relation(self) -> tuple[float, float]:
+        if not self.k_i and not self.leak:
+            return self.k_p, 1.0
         if self.leak_on == "control":
             return self.k_i, self.leak
         return self.k_i + self.leak * self.k_p, self.leak

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._kernel import kernel
-from ..base import AbstractController, Array
+from ..base import AbstractController, Array, Block, System
 from ..errors import InputError
 from ._check import require_finite
 
@@ -49,6 +49,18 @@ def _rate(t: float, z: Array, e: Array, u: Array, q: PIDParams, dz: Array) -> No
 
 
 @kernel
+def _control_step(system: System, t: float, dt: float, b: Block) -> None:
+    """Step the filter by implicit Euler, which is stable at any dt and makes the derivative (e - z) / (tau_d + dt)."""
+    n, z, e, q = b.e.shape[0], b.z, b.e, b.q
+    gain = dt * q.filter_rate / (1 + dt * q.filter_rate)
+    for i in range(n):
+        for s in range(e.shape[1]):
+            raw = _unlimited(i, s, z, e, q)
+            z[i, s] += dt * (q.k_i * e[i, s] + q.tracking_rate * (_clip(raw, q) - raw))
+            z[n + i, s] += gain * (e[i, s] - z[n + i, s])
+
+
+@kernel
 def _command(t: float, z: Array, e: Array, q: PIDParams, u: Array) -> None:
     for i in range(u.shape[0]):
         for b in range(u.shape[1]):
@@ -67,7 +79,7 @@ class PID(AbstractController):
     k_p, k_i, k_d : float
         Gains; 1, 1 / unit of time, unit of time.
     derivative_filter : float
-        Time constant tau_d > 0 of the filter of the derivative; the time step must not exceed it by much.
+        Time constant tau_d > 0 of the filter of the derivative.
     lower, upper : float
         Limits of the control, infinite for none.
     tracking_time : float
@@ -83,6 +95,7 @@ class PID(AbstractController):
     tracking_time: float = 1.0
     rate = staticmethod(_rate)
     command = staticmethod(_command)
+    control_step = staticmethod(_control_step)
 
     def __post_init__(self) -> None:
         require_finite("PID", k_p=self.k_p, k_i=self.k_i, k_d=self.k_d)
@@ -93,11 +106,16 @@ class PID(AbstractController):
         if not self.lower < self.upper:
             raise InputError(f"PID.lower: expected a number below upper = {self.upper!r}, got {self.lower!r}")
 
+    @property
+    def shortest_time(self) -> float:  # type: ignore[override]
+        """Time constant of the derivative's filter, if there is a derivative."""
+        return self.derivative_filter if self.k_d else 0.0
+
     def nstates(self, noutputs: int) -> int:
         return 2 * noutputs
 
     def params(self, dtype: np.dtype[Any]) -> PIDParams:
-        rates = (1 / self.derivative_filter, 1 / self.tracking_time)
+        rates = (1 / self.derivative_filter if self.k_d else 0, 1 / self.tracking_time)
         numbers = (self.k_p, self.k_i, self.k_d, *rates, self.lower, self.upper)
         return PIDParams(*(dtype.type(number) for number in numbers))
 

@@ -50,7 +50,7 @@ def resolve(
     """Give the settings of an experiment and of its peers.
 
     Later ones win: the file, its table for the method, `overrides`, then the other arguments.  A peer has its own
-    table of the file, and data, network, seed and schedule of the experiment.
+    table of the file, and data, network, objective, seed and schedule of the experiment.
 
     Parameters
     ----------
@@ -79,12 +79,13 @@ def resolve(
     by_method = _method_tables(base)
     _checked({**base, "experiment": name})
     own = {
-        each: _checked({**_merged(base, table), "experiment": name, "method": each}, f"methods.{each}")
+        each: _checked({**_merged(base, table, afresh=True), "experiment": name, "method": each}, f"methods.{each}")
         for each, table in by_method.items()
     }
-    assignments = [_assignment(text) for text in overrides]
+    # Another kind starts its table afresh, so it comes before the other settings of that table.
+    assignments = sorted((_assignment(text) for text in overrides), key=lambda each: each[0][-1] != "kind")
     chosen = _overridden(base, assignments).get("method", "dfc") if method is None else method
-    result = _overridden(_merged(base, by_method.get(str(chosen), {})), assignments)
+    result = _overridden(_merged(base, by_method.get(str(chosen), {}), afresh=True), assignments)
     result |= {"experiment": name, "method": chosen} | ({} if seed is None else {"seed": seed})
     if epochs is not None and isinstance(result.get("train", {}), dict):
         result["train"] = {**result.get("train", {}), "epochs": epochs}
@@ -97,7 +98,12 @@ def resolve(
 def _as_peer(peer: Settings, settings: Settings) -> Settings:
     schedule = msgspec.structs.replace(settings.train, compare_with=())
     return msgspec.structs.replace(
-        peer, seed=settings.seed, data=settings.data, network=settings.network, train=schedule
+        peer,
+        seed=settings.seed,
+        data=settings.data,
+        network=settings.network,
+        objective=settings.objective,
+        train=schedule,
     )
 
 
@@ -163,7 +169,7 @@ def as_toml(plan: Plan) -> str:
     import tomli_w
 
     table = _as_table(plan.settings)
-    shared = ("experiment", "method", "seed", "data", "network", "train")
+    shared = ("experiment", "method", "seed", "data", "network", "objective", "train")
     peers = {
         peer.method: {name: value for name, value in _as_table(peer).items() if name not in shared}
         for peer in plan.peers
@@ -222,15 +228,15 @@ def _method_tables(table: Table) -> dict[str, Table]:
     return tables
 
 
-def _merged(base: Table, over: Mapping[str, Any]) -> Table:
-    """Lay one table over another; a table that names another kind replaces the one below."""
+def _merged(base: Table, over: Mapping[str, Any], *, afresh: bool = False) -> Table:
+    """Lay one table over another; a table of another kind, or with `afresh` of any kind named, stands alone."""
     result = dict(base)
     for key, value in over.items():
         below = result.get(key)
-        same_kind = (
-            isinstance(below, dict) and isinstance(value, dict) and value.get("kind") in (None, below.get("kind"))
-        )
-        result[key] = _merged(below, value) if same_kind and below is not None else value
+        nested = isinstance(below, dict) and isinstance(value, dict)
+        if nested and "kind" in value and (afresh or value["kind"] != below.get("kind")):
+            nested = False
+        result[key] = _merged(below, value, afresh=afresh) if nested and below is not None else value
     return result
 
 
@@ -268,7 +274,20 @@ def _checked(table: Any, prefix: str = "") -> Settings:
         if name not in METHODS:
             expected = f"expected one of {', '.join(METHODS)}, got {name!r}"
             raise ConfigError(f"{path}: {expected}" + suggestion(name, METHODS))
+    _refuse_together(settings)
     return settings
+
+
+def _refuse_together(settings: Settings) -> None:
+    """Refuse settings that are allowed alone but not together."""
+    network = settings.network
+    if not isinstance(network.activation, str) and len(network.activation) != len(network.hidden):
+        raise ConfigError(
+            f"network.activation: expected one name, or one for each of {len(network.hidden)} hidden layers, "
+            f"got {len(network.activation)}"
+        )
+    if settings.method == "dfc-ssa" and network.feedback == "jacobian-transpose":
+        raise ConfigError("network.feedback: dfc-ssa needs feedback weights Q, got jacobian-transpose")
 
 
 def _refuse_infinite(value: Any, path: str) -> None:

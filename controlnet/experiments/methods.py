@@ -123,7 +123,7 @@ def make_objective(objective: Objective) -> Any:
 
     strong = objective.feedback == "strong"
     value = objective.target_value or (0.99 if strong else 1.0)
-    loss = CrossEntropy(value) if objective.loss == "cross-entropy" else MeanSquaredError()
+    loss = CrossEntropy(value) if objective.loss == "cross-entropy" else MeanSquaredError(value)
     return Strong(loss) if strong else Nudged(loss, objective.stepsize)
 
 

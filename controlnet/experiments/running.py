@@ -9,6 +9,7 @@ from typing import Any
 
 from ..base import Array
 from ..data import load
+from ..errors import DivergedError, LearningDivergedError
 from ..provenance import describe_machine
 from ..storage import Run, claim_folder, write_run
 from .config import Plan, to_store
@@ -74,24 +75,33 @@ def run_experiment(
         After what is complete was saved.
     """
     settings, watcher = plan.settings, watcher or Watcher()
-    dataset = load(settings.data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir)
     with claim_folder(folder):
-        recorder = _Recorder(plan, folder)
+        dataset = load(settings.data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir)
         trainer = Trainer(settings, dataset, threads, watcher)
+        recorder = _Recorder(plan, folder)
         recorder.save(trainer.plant.parameters)
         for epoch in trainer.epochs():
             recorder.history.append(epoch)
             recorder.save(trainer.plant.parameters)
             watcher.on_epoch(epoch)
-        for peer in plan.peers:
-            history = []
-            for epoch in Trainer(peer, dataset, threads, watcher).epochs():
-                history.append(epoch)
-                watcher.on_epoch(epoch)
-            recorder.peers[peer.method] = _results(history)
         recorder.diagnostics = trainer.diagnostics()
+        recorder.save(trainer.plant.parameters)
+        for peer in plan.peers:
+            recorder.peers[peer.method] = _train_peer(Trainer(peer, dataset, threads, watcher))
         recorder.save(trainer.plant.parameters, complete=True)
         return recorder.summary()
+
+
+def _train_peer(trainer: Trainer) -> dict[str, Any]:
+    """Give the results of a peer; that it diverged is one of them, and no reason to lose the main run."""
+    history = []
+    try:
+        for epoch in trainer.epochs():
+            history.append(epoch)
+            trainer.watcher.on_epoch(epoch)
+    except (DivergedError, LearningDivergedError) as error:
+        return _results(history) | {"error": str(error)}
+    return _results(history)
 
 
 def _results(history: list[Epoch]) -> dict[str, Any]:

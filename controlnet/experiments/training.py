@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._blocks import one_blas_thread
 from ..adaptation import Backprop
 from ..analysis import angles_by_layer
 from ..base import Array
@@ -165,9 +166,10 @@ class Trainer:
         for number in range(1, train.epochs + 1):
             start = time.perf_counter()
             tally = _Tally()
-            for lesson in self.lessons():
-                self.learn(lesson, tally)
-                self.watcher.on_batch(number, tally.loss / tally.samples)
+            with one_blas_thread():
+                for lesson in self.lessons():
+                    self.learn(lesson, tally)
+                    self.watcher.on_batch(number, tally.loss / tally.samples)
             yield Epoch(
                 number,
                 tally.loss / tally.samples,
@@ -231,7 +233,8 @@ class Trainer:
         found = {"test_confusion": np.bincount(pairs, minlength=n * n).reshape(n, n)}
         if not isinstance(self.loop.law, Backprop):
             lesson = next(self.lessons())
-            wanted, bp = (law.propose(self.loop, lesson).change for law in (self.loop.law, Backprop()))
+            with one_blas_thread():
+                wanted, bp = (law.propose(self.loop, lesson).change for law in (self.loop.law, Backprop()))
             angles = angles_by_layer(wanted, bp)
             found["angle_to_bp"] = np.array([angles[f"W{i}"] for i in range(len(self.plant.weights))])
         return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .._kernel import kernel
-from ..base import AbstractIntegrator, Array, Block, Kernel, System, add_scaled, copy
+from ..base import AbstractIntegrator, Array, Block, Kernel, System, copy
 from ..errors import InputError
 
 
@@ -16,29 +16,22 @@ def _settle(system: System, t: float, s: Array, b: Block) -> None:
 
 
 @kernel
-def _integrate_controller(system: System, t: float, dt: float, b: Block) -> None:
-    dz = b.work[0][b.x.shape[0] :]
-    system.rate(t, b.z, b.e, b.u, b.q, dz)
-    add_scaled(b.z, dt, dz, b.z)
-
-
-@kernel
 def _step_with_new_control(system: System, k: int, t: float, dt: float, b: Block) -> None:
-    _integrate_controller(system, t, dt, b)
+    system.control_step(system, t, dt, b)
     system.command(t, b.z, b.e, b.q, b.u)
     copy(b.u, b.applied)
 
 
 @kernel
 def _step_with_old_control(system: System, k: int, t: float, dt: float, b: Block) -> None:
-    _integrate_controller(system, t, dt, b)
+    system.control_step(system, t, dt, b)
     copy(b.u, b.applied)
     system.command(t, b.z, b.e, b.q, b.u)
 
 
 @dataclass(frozen=True)
 class Sequential(AbstractIntegrator):
-    """Explicit Euler step of the controller on the last error, then the plant's own step, first order.
+    """First the controller's own step on the last error, then the plant's own step; first order.
 
     The loop is a sampled one: u[0] = 0, and the error of step t acts on the plant from step t + 1 on, so
     that a plant with feedthrough makes no algebraic loop.  This is the scheme of the public DFC implementations

@@ -43,8 +43,8 @@ class DeepNetwork(AbstractPlant):
     tau_apical : float or None
         Time constant of the apical compartment; None for v_fb = Q u at once.
     tau_control : float or None
-        Time constant of a low-pass filter between controller and neurons, which starts at the first control; None for
-        no filter.
+        Time constant of a low-pass filter between controller and neurons, None for no filter.
+        Under `Sequential` it starts at the first control, else at zero.
     soma : {"dynamic", "instantaneous"}
         Whether v follows its equation above or stands at its rest, v = v_ff + v_fb.
     transmission : {"instantaneous", "delayed"}
@@ -68,7 +68,6 @@ class DeepNetwork(AbstractPlant):
     soma: Literal["dynamic", "instantaneous"] = "dynamic"
     transmission: Literal["instantaneous", "delayed"] = "instantaneous"
 
-    samplewise = False
     set_input = staticmethod(kernels.set_input)
     set_control = staticmethod(kernels.set_control)
     dynamics = staticmethod(kernels.dynamics)
@@ -77,14 +76,12 @@ class DeepNetwork(AbstractPlant):
     observe = staticmethod(kernels.observe)
 
     def __post_init__(self) -> None:
+        dtype = np.asarray(self.weights[0]).dtype if len(self.weights) else np.dtype(np.float64)
+        for name in ("weights", "biases", "feedback"):
+            if (arrays := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(_own(array, dtype) for array in arrays))
         check_arrays(self)
         check_choices(self)
-        dtype = np.asarray(self.weights[0]).dtype
-        for name in ("weights", "biases", "feedback"):
-            arrays = getattr(self, name)
-            if arrays is not None:
-                contiguous = tuple(np.ascontiguousarray(array, dtype) for array in arrays)
-                object.__setattr__(self, name, contiguous)
 
     @classmethod
     def initialize(
@@ -349,3 +346,10 @@ def _initial_feedback(
     else:
         Q = weight_product(weights)
     return (*(q + noise * rng.normal(size=q.shape) for q in Q[:-1]), Q[-1])
+
+
+def _own(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Copy an array and lock it, so that nobody changes a network behind its back."""
+    mine = np.array(array, dtype if np.asarray(array).dtype.kind in "fiu" else None, order="C")
+    mine.flags.writeable = False
+    return mine
