@@ -33,7 +33,9 @@ def _scipy() -> np.ndarray:
 
 def _python_control() -> np.ndarray:
     loop = control.nlsys(lambda t, x, u, params: _slope(t, x), lambda t, x, u, params: x[0], states=3, outputs=1)
-    return control.input_output_response(loop, np.arange(STEPS + 1) * DT, X0=[0, 0, 0]).outputs
+    t = np.arange(STEPS + 1) * DT
+    options = {"rtol": 1e-6}
+    return np.asarray(control.input_output_response(loop, t, X0=[0, 0, 0], solve_ivp_kwargs=options).outputs)
 
 
 @pytest.mark.parametrize("simulate", [_controlnet, _scipy, _python_control], ids=lambda f: f.__name__[1:])

@@ -232,11 +232,11 @@ def _merged(base: Table, over: Mapping[str, Any], *, afresh: bool = False) -> Ta
     """Lay one table over another; a table of another kind, or with `afresh` of any kind named, stands alone."""
     result = dict(base)
     for key, value in over.items():
-        below = result.get(key)
+        below: Any = result.get(key)
         nested = isinstance(below, dict) and isinstance(value, dict)
         if nested and "kind" in value and (afresh or value["kind"] != below.get("kind")):
             nested = False
-        result[key] = _merged(below, value, afresh=afresh) if nested and below is not None else value
+        result[key] = _merged(below, value, afresh=afresh) if nested else value
     return result
 
 
