@@ -43,7 +43,8 @@ class Lines(Watcher):
         print(f"{method}: {epochs} epochs of {batches} minibatches{note}", file=sys.stderr, flush=True)
 
     def on_epoch(self, epoch: Epoch) -> None:
-        values = (f"{name} {_number(value)}" for name, value in epoch._asdict().items() if value is not None)
+        results = epoch._asdict()
+        values = (f"{name} {_number(results[name])}" for name in HEADINGS if results[name] is not None)
         print(f"{self._method}: {', '.join(values)}", file=sys.stderr, flush=True)
 
 
@@ -100,11 +101,18 @@ def show_summary(summary: Mapping[str, Any]) -> None:
     names = [name for name in HEADINGS if name != "epoch"]
     for name in ("epochs", *names):
         table.add_column(HEADINGS.get(name, name), justify="right")
-    for method, results in {summary["method"]: summary, **summary.get("peers", {})}.items():
+    methods = {summary["method"]: summary, **summary.get("peers", {})}
+    for method, results in methods.items():
         table.add_row(escape(str(method)), *(_number(results.get(name)) for name in ("epochs", *names)))
     console = Console()
     console.print(table)
-    console.print("valid./test: error; conv./div.: samples whose controller settled or ran away", style="dim")
+    for method, results in methods.items():
+        if results.get("simulated"):
+            counts = (results[name] for name in ("converged", "diverged", "simulated"))
+            words = "{}: the controller settled on {} and ran away on {} of {} training samples of the last epoch"
+            console.print(words.format(method, *counts), soft_wrap=True, highlight=False, markup=False)
+        if "error" in results:
+            console.print(f"{method}: {results['error']}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"run: {summary['run']}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -135,8 +143,9 @@ def show_history(history: Sequence[Mapping[str, Any]]) -> None:
     if not history:
         return
     table = Table(title="history", title_justify="left")
-    for name in history[0]:
-        table.add_column(HEADINGS.get(name, name), justify="right")
+    names = [name for name in HEADINGS if name in history[0]]
+    for name in names:
+        table.add_column(HEADINGS[name], justify="right")
     for row in history:
-        table.add_row(*map(_number, row.values()))
+        table.add_row(*(_number(row[name]) for name in names))
     Console().print(table)

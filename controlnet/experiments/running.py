@@ -115,6 +115,9 @@ def _results(history: list[Epoch]) -> dict[str, Any]:
         "train_loss": last.train_loss,
         "converged_percent": last.converged_percent,
         "diverged_percent": last.diverged_percent,
+        "simulated": last.simulated,
+        "converged": last.converged,
+        "diverged": last.diverged,
         "epochs": last.epoch,
         "seconds": round(sum(epoch.seconds for epoch in history), 3),
     }

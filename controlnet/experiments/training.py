@@ -40,7 +40,7 @@ def seeds(seed: int) -> dict[str, np.random.SeedSequence]:
 
 
 class Epoch(NamedTuple):
-    """What one epoch brought."""
+    """What one epoch brought; `simulated` samples were judged by `Convergence`, none if the law simulates nothing."""
 
     epoch: int
     train_loss: float
@@ -48,6 +48,9 @@ class Epoch(NamedTuple):
     test_error_percent: float
     converged_percent: float | None
     diverged_percent: float | None
+    simulated: int
+    converged: int
+    diverged: int
     seconds: float
 
 
@@ -170,13 +173,18 @@ class Trainer:
                 for lesson in self.lessons():
                     self.learn(lesson, tally)
                     self.watcher.on_batch(number, tally.loss / tally.samples)
+                validation = self.error_percent(self.dataset.validation)
+                test = self.error_percent(self.dataset.test)
             yield Epoch(
                 number,
                 tally.loss / tally.samples,
-                self.error_percent(self.dataset.validation),
-                self.error_percent(self.dataset.test),
+                validation,
+                test,
                 tally.percent(tally.converged),
                 tally.percent(tally.diverged),
+                tally.judged,
+                tally.converged,
+                tally.diverged,
                 time.perf_counter() - start,
             )
 
