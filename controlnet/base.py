@@ -26,6 +26,7 @@ from .wires import (
     finish_nothing,
     keep_parameters,
     observe_nothing,
+    rate_of_nothing,
     set_no_control,
     set_no_input,
 )
@@ -175,7 +176,7 @@ class AbstractController(ABC):
         rate(t, z, e, u, q, dz)         command(t, z, e, q, u)
     """
 
-    rate: ClassVar[Kernel]
+    rate: ClassVar[Kernel] = staticmethod(rate_of_nothing)
     command: ClassVar[Kernel]
     control_step: ClassVar[Kernel] = staticmethod(euler_control)
     """``control_step(system, t, dt, block)``: one step of the controller's own scheme, used by `Sequential`."""
@@ -184,9 +185,8 @@ class AbstractController(ABC):
     feedthrough: bool = True
     """Whether u depends on e without delay."""
 
-    @abstractmethod
     def nstates(self, noutputs: int) -> int:
-        """Give the number of states that control of a plant needs.
+        """Give the number of states that control of a plant needs: none, if a controller does not say more.
 
         Parameters
         ----------
@@ -198,6 +198,7 @@ class AbstractController(ABC):
         int
             Number of states.
         """
+        return 0
 
     @abstractmethod
     def params(self, dtype: np.dtype[Any]) -> NamedTuple | tuple[()]:

@@ -143,6 +143,23 @@ def euler_control(system: System, t: float, dt: float, b: Block) -> None:
 
 
 @kernel
+def rate_of_nothing(t: float, z: Array, e: Array, u: Array, q: Any, dz: Array) -> None:
+    """Write nothing: the controller has no state.
+
+    Parameters
+    ----------
+    t : float
+        Time.
+    z, dz : array (0, batch)
+        Nothing.
+    e, u : array (n, batch)
+        Error and control.
+    q : NamedTuple
+        The controller's parameters.
+    """
+
+
+@kernel
 def stay(system: System, k: int, t: float, dt: float, b: Block) -> None:
     """Leave the plant where it is: the integrator has stepped it.
 

@@ -1,54 +1,41 @@
-"""A controller of one's own: a sliding mode brings a pendulum up against a disturbance."""
+"""A controller of one's own: proportional control that never exceeds a largest torque."""
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from controlnet import ClosedLoop, kernel
 from controlnet.base import AbstractController
-from controlnet.integrators import RK4
 from controlnet.plants import Pendulum
 
 
 class Params(NamedTuple):
     """What the kernels know."""
 
-    gain: float
-    width: float
-    tau: float
+    slope: float
+    largest: float
 
 
 @kernel
-def rate(t, z, e, u, q, dz):
-    """Let z follow the error, so that (e - z) / tau is its filtered derivative."""
-    for b in range(e.shape[1]):
-        dz[0, b] = (e[0, b] - z[0, b]) / q.tau
-
-
-@kernel
-def command(t, z, e, q, u):
-    """Switch with the side of the line e + de/dt = 0, smoothly within a boundary layer."""
-    for b in range(e.shape[1]):
-        u[0, b] = q.gain * math.tanh((e[0, b] + (e[0, b] - z[0, b]) / q.tau) / q.width)
+def _command(t, z, e, q, u):
+    for i in range(u.shape[0]):
+        for b in range(u.shape[1]):
+            u[i, b] = q.largest * np.tanh(q.slope * e[i, b] / q.largest)
 
 
 @dataclass(frozen=True)
-class SlidingMode(AbstractController):
-    """Controller u = gain tanh((e + de/dt) / width) of one output; rejects disturbances smaller than the gain."""
+class Saturating(AbstractController):
+    """Controller u = largest tanh(slope e / largest)."""
 
-    gain: float = 15.0
-    width: float = 0.1
-    tau: float = 0.01
-    rate, command = staticmethod(rate), staticmethod(command)
-
-    def nstates(self, noutputs):
-        return noutputs
+    slope: float = 20.0
+    largest: float = 8.0
+    command = staticmethod(_command)
 
     def params(self, dtype):
-        return Params(dtype.type(self.gain), dtype.type(self.width), dtype.type(self.tau))
+        return Params(dtype.type(self.slope), dtype.type(self.largest))
 
 
 if __name__ == "__main__":
-    loop = ClosedLoop(Pendulum(), SlidingMode(), integrator=RK4())
-    response = loop.simulate([math.pi], inputs=[2.0], dt=0.005, duration=8.0)
-    print(f"angle {response.y[-1, 0, 0]:.2f} rad, under a disturbance of 2 / s^2")
+    response = ClosedLoop(Pendulum(), Saturating()).simulate([1.0], dt=0.01, duration=10.0)
+    print(f"angle {response.y[-1, 0, 0]:.3f} of 1 rad, largest control {abs(response.u).max():.2f}")

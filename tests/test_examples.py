@@ -16,7 +16,7 @@ import controlnet.loop
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 EXPECTED = {
-    "own_controller": r"angle 3\.1\d rad",
+    "own_controller": r"angle 0\.7\d+ of 1 rad, largest control 7\.\d+",
     "own_integrator": r"error \d\.\de-04; with steps half as long (3\.[5-9]|4\.[0-5]) times smaller",
     "own_law": r"loss 1\.\d+ before and 0\.[01]\d+ after",
     "own_plant": r"position 1\.0000 under control 1\.0000",
@@ -34,6 +34,12 @@ def test_interpreted(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     module: dict[str, Any] = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     assert module["__doc__"]
     assert re.fullmatch(EXPECTED[name] + ".*\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_part_takes_less_than_forty_lines(name: str) -> None:
+    part = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8").split("if __name__")[0]
+    assert len(part.rstrip().splitlines()) < 40
 
 
 def test_compiled_as_a_script() -> None:

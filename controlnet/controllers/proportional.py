@@ -19,11 +19,6 @@ class ProportionalParams(NamedTuple):
 
 
 @kernel
-def _rate(t: float, z: Array, e: Array, u: Array, q: ProportionalParams, dz: Array) -> None:
-    pass
-
-
-@kernel
 def _command(t: float, z: Array, e: Array, q: ProportionalParams, u: Array) -> None:
     for i in range(u.shape[0]):
         for b in range(u.shape[1]):
@@ -41,14 +36,10 @@ class Proportional(AbstractController):
     """
 
     k_p: float = 1.0
-    rate = staticmethod(_rate)
     command = staticmethod(_command)
 
     def __post_init__(self) -> None:
         require_finite("Proportional", k_p=self.k_p)
-
-    def nstates(self, noutputs: int) -> int:
-        return 0
 
     def params(self, dtype: np.dtype[Any]) -> ProportionalParams:
         return ProportionalParams(dtype.type(self.k_p))

@@ -138,3 +138,45 @@ def random_feedback(sizes: Sequence[int], initialization: str, rng: np.random.Ge
     draw = initializer(initialization)
     hidden = tuple(draw((n, sizes[-1]), rng) for n in sizes[:-1])
     return (*hidden, np.eye(sizes[-1]))
+
+
+FEEDBACK = ("weight-product", "random", "jacobian-transpose")
+
+
+def initial_feedback(
+    feedback: str, weights: tuple[Array, ...], initialization: str, noise: float, rng: np.random.Generator
+) -> tuple[Array, ...] | None:
+    """Give the first feedback weights of a network.
+
+    Parameters
+    ----------
+    feedback : str
+        One of `FEEDBACK`.
+    weights : tuple of array (n_i, n_{i-1})
+        Forward weights by layer.
+    initialization : str
+        A key of `INITIALIZATIONS`, for random feedback.
+    noise : float
+        Standard deviation of noise added to the hidden feedback weights.
+    rng : Generator
+        Source of the numbers.
+
+    Returns
+    -------
+    tuple of array (n_i, n_L) or None
+        Feedback weights by layer; None for feedback through the Jacobian.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind of feedback.
+    """
+    if feedback not in FEEDBACK:
+        raise InputError(f"feedback: expected one of {', '.join(FEEDBACK)}, got {feedback!r}")
+    if feedback == "jacobian-transpose":
+        return None
+    if feedback == "random":
+        Q = random_feedback([len(weight) for weight in weights], initialization, rng)
+    else:
+        Q = weight_product(weights)
+    return (*(q + noise * rng.normal(size=q.shape) for q in Q[:-1]), Q[-1])

@@ -16,9 +16,7 @@ from ..layered import LayeredParams, table
 from ..rest import Rest
 from . import _network_kernels as kernels
 from ._network_checks import check_arrays, check_choices
-from .initialization import initializer, random_feedback, weight_product
-
-FEEDBACK = ("weight-product", "random", "jacobian-transpose")
+from .initialization import initial_feedback, initializer
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +127,7 @@ class DeepNetwork(AbstractPlant):
         draw = initializer(initialization)
         weights = tuple(draw((n, m), rng) for m, n in zip(sizes[:-1], sizes[1:], strict=True))
         hidden = (activation,) * (len(sizes) - 2) if isinstance(activation, str) else tuple(activation)
-        Q = _initial_feedback(feedback, weights, initialization, feedback_noise, rng)
+        Q = initial_feedback(feedback, weights, initialization, feedback_noise, rng)
         return cls(
             weights=tuple(weight.astype(dtype) for weight in weights),
             biases=tuple(np.zeros(n, dtype) for n in sizes[1:]),
@@ -332,20 +330,6 @@ class DeepNetwork(AbstractPlant):
         if self.feedback is None:
             raise InputError("DeepNetwork: feedback through the Jacobian has no feedback weights Q")
         return np.concatenate(self.feedback)
-
-
-def _initial_feedback(
-    feedback: str, weights: tuple[Array, ...], initialization: str, noise: float, rng: np.random.Generator
-) -> tuple[Array, ...] | None:
-    if feedback not in FEEDBACK:
-        raise InputError(f"feedback: expected one of {', '.join(FEEDBACK)}, got {feedback!r}")
-    if feedback == "jacobian-transpose":
-        return None
-    if feedback == "random":
-        Q = random_feedback([len(weight) for weight in weights], initialization, rng)
-    else:
-        Q = weight_product(weights)
-    return (*(q + noise * rng.normal(size=q.shape) for q in Q[:-1]), Q[-1])
 
 
 def _own(array: Array, dtype: np.dtype[Any]) -> Array:
