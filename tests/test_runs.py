@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -296,7 +297,9 @@ def test_a_training_that_diverges_ends_in_one_line_with_code_3(tmp_path: Path) -
 def test_a_real_ctrl_c_ends_in_one_line(tmp_path: Path) -> None:
     command = [*COMMAND, "run", "-m", "bp", "--epochs", "2000", "--out", "run", *SET]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as running:
+    # A test run in the background may ignore the signal, and its children would inherit that.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed) as running:
         assert running.stderr is not None and running.stdout is not None
         try:
             for line in running.stderr:
