@@ -124,7 +124,10 @@ def _check_target_value(loss: MeanSquaredError | CrossEntropy) -> None:
         raise InputError(f"{type(loss).__name__}.target_value: expected a number in (0, 1], got {loss.target_value!r}")
 
 
-LOSSES = {"mse": MeanSquaredError, "cross-entropy": CrossEntropy}
+LOSSES: dict[str, type[MeanSquaredError] | type[CrossEntropy]] = {
+    "mse": MeanSquaredError,
+    "cross-entropy": CrossEntropy,
+}
 
 
 def _one_hot(labels: Array, noutputs: int, value: float) -> Array:

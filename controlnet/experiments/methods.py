@@ -119,11 +119,11 @@ def make_objective(objective: Objective) -> Any:
     Nudged or Strong
         The objective.
     """
-    from ..objective import CrossEntropy, MeanSquaredError, Nudged, Strong
+    from ..objective import LOSSES, Nudged, Strong
 
     strong = objective.feedback == "strong"
     value = objective.target_value or (0.99 if strong else 1.0)
-    loss = CrossEntropy(value) if objective.loss == "cross-entropy" else MeanSquaredError(value)
+    loss = LOSSES[objective.loss](value)
     return Strong(loss) if strong else Nudged(loss, objective.stepsize)
 
 
