@@ -24,11 +24,12 @@ BLOCK = 16
 
 
 class Problem(NamedTuple):
-    """A whole batch: reference and inputs (time or 1, batch, n), initial states (batch, nstates)."""
+    """A whole batch: reference, inputs (time or 1, batch, n), initial states (batch, nstates), source of the noise."""
 
     reference: Array
     inputs: Array
     initial: Array
+    seed: np.random.SeedSequence = np.random.SeedSequence(0)
 
 
 class Result(NamedTuple):
@@ -81,7 +82,7 @@ def _columns(array: Array, part: slice) -> Array:
 
 
 def _block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | None) -> Block:
-    plant, dtype = loop.plant, loop.plant.dtype
+    plant, dtype, noise = loop.plant, loop.plant.dtype, loop.integrator.noise
     batch = len(problem.initial[part])
     nz = loop.controller.nstates(plant.noutputs)
     s = np.zeros((plant.nstates + nz, batch), dtype)
@@ -105,8 +106,11 @@ def _block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | None
         e=wire(plant.noutputs),
         r=wire(plant.noutputs),
         w=wire(plant.nexogenous),
+        mean_u=wire(plant.ninputs),
+        mean_e=wire(plant.noutputs),
         work=np.zeros((loop.integrator.stages, *s.shape), dtype),
         scheme=loop.integrator.params(dtype),
+        noise=() if noise is None else noise.memory(plant, part, problem.seed, part.start // BLOCK),
         p=plant.params(batch),
         q=loop.controller.params(dtype),
         law=law,

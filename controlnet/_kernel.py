@@ -7,6 +7,7 @@ the only two that know Numba.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -95,3 +96,75 @@ def _compiled_power_of_two(n):  # type: ignore[no-untyped-def]
         # Numba adds two int32 to an int64.
         return lambda n: _bits_as_float(np.int32((np.int32(n) + 127) << 23))  # type: ignore[call-arg]
     return lambda n: _bits_as_float((np.int64(np.int32(n)) + np.int64(1023)) << np.int64(52))  # type: ignore[call-arg]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _float_as_bits(typing_context: Any, x: Any) -> Any:
+    from llvmlite import ir
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.int64(types.float64), codegen
+
+
+def mantissa_and_exponent(x: Any) -> Any:
+    """Split a normal float64 > 0 into a mantissa in [1, 2) and an exponent, both floats.
+
+    Parameters
+    ----------
+    x : float
+        The number.
+
+    Returns
+    -------
+    tuple of float
+        (m, e) with x = m 2**e; compiled, it is a mask on the bits and so can be vectorised.
+    """
+    mantissa, exponent = math.frexp(x)
+    return 2 * mantissa, float(exponent - 1)
+
+
+@overload(mantissa_and_exponent)  # type: ignore[untyped-decorator]
+def _compiled_mantissa_and_exponent(x):  # type: ignore[no-untyped-def]
+    def split(x):  # type: ignore[no-untyped-def]
+        bits: Any = _float_as_bits(x)  # type: ignore[call-arg]
+        mantissa = _bits_as_float((bits & np.int64(2**52 - 1)) | np.int64(1023 << 52))  # type: ignore[call-arg]
+        return mantissa, np.float64((bits >> np.int64(52)) - np.int64(1023))
+
+    return split
+
+
+def random_words(key: Any, gamma: Any, counter: Any) -> Any:
+    """Give two random numbers of 32 bits, as floats: SplittableRandom (Steele, Lea, Flood 2014) with a counter.
+
+    Parameters
+    ----------
+    key, gamma : uint64
+        Start and odd increment of the stream.
+    counter : int
+        Index in the stream; any order of calls gives the same numbers.
+
+    Returns
+    -------
+    tuple of float
+        Two whole numbers in [0, 2**32).
+    """
+    bits = 2**64 - 1
+    z = (int(key) + int(counter) * int(gamma)) & bits
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & bits
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & bits
+    z ^= z >> 31
+    return float(z >> 32), float(z & (2**32 - 1))
+
+
+@overload(random_words)  # type: ignore[untyped-decorator]
+def _compiled_random_words(key, gamma, counter):  # type: ignore[no-untyped-def]
+    def words(key, gamma, counter):  # type: ignore[no-untyped-def]
+        z = key + np.uint64(counter) * gamma
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+        return np.float64(np.int64(z >> np.uint64(32))), np.float64(np.int64(z & np.uint64(2**32 - 1)))
+
+    return words

@@ -16,12 +16,15 @@ import numba
 
 from ._kernel import kernel
 from ._source import source_tag
-from .base import Array, Block, Kernel, System, copy
+from .base import Array, Block, Kernel, System, add_scaled, copy
 from .errors import KernelError
 
 
 class Clock(NamedTuple):
-    """When the loop steps, records and gives up, and how many steps late the control reaches the plant."""
+    """When the loop steps, records and gives up, and how many steps late the control reaches the plant.
+
+    `averaged` is the number of last time points of which the mean control and error are taken, `share` its inverse.
+    """
 
     start: float
     dt: float
@@ -29,6 +32,8 @@ class Clock(NamedTuple):
     every: int
     limit: float
     delay: int
+    averaged: int
+    share: float
 
 
 class Recorder(NamedTuple):
@@ -72,18 +77,25 @@ def _first_diverged(limit: float, values: Array) -> int:
     return -1
 
 
+@kernel
+def _average(k: int, clock: Clock, b: Block) -> None:
+    if k > clock.steps - clock.averaged:
+        add_scaled(b.mean_u, clock.share, b.u, b.mean_u)
+        add_scaled(b.mean_e, clock.share, b.e, b.mean_e)
+
+
 Run: TypeAlias = Callable[..., tuple[int, int]]
 
 
 def _build(tag: str, parts: System) -> Run:
     (dynamics, output, advance, set_input, set_control, observe) = parts[:6]
-    (rate, command, control_step, error, step, settle, adapt, finish) = parts[6:]
+    (rate, command, control_step, error, step, settle, disturb, adapt, finish) = parts[6:]
 
     def run(clock: Clock, sources: Sources, recorder: Recorder, b: Block) -> tuple[int, int]:
         tag  # noqa: B018 - the closure over it puts it into the cache key
         plant_kernels = (dynamics, output, advance, set_input, set_control, observe)
         control_kernels = (rate, command, control_step, error)
-        system = System(*plant_kernels, *control_kernels, step, settle, adapt, finish)
+        system = System(*plant_kernels, *control_kernels, step, settle, disturb, adapt, finish)
         for k in range(clock.steps + 1):
             t = clock.start + k * clock.dt
             if k > 0:
@@ -102,10 +114,11 @@ def _build(tag: str, parts: System) -> Run:
             if sample >= 0:
                 return k, sample
             if k > 0:
-                adapt(k - 1, b)
+                adapt(k - 1, clock.dt, b, b.law)
+            _average(k, clock, b)
             if k % clock.every == 0:
                 _record(observe, k // clock.every, recorder, b)
-        finish(b)
+        finish(b, b.law)
         return clock.steps, -1
 
     return run

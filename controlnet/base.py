@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from .errors import InputError
+from .law import AbstractLaw, Frozen, Proposal
 from .rest import Rest, find_rest
 from .wires import (
     Array,
@@ -23,17 +24,11 @@ from .wires import (
     copy,
     euler_advance,
     euler_control,
-    finish_nothing,
-    keep_parameters,
     observe_nothing,
     rate_of_nothing,
     set_no_control,
     set_no_input,
 )
-
-if TYPE_CHECKING:
-    from .loop import ClosedLoop
-    from .objective import Lesson
 
 __all__ = [
     "AbstractController",
@@ -50,14 +45,6 @@ __all__ = [
     "add_scaled",
     "copy",
 ]
-
-
-class Proposal(NamedTuple):
-    """What a law wants to change, and of which samples the simulation (if any) converged or diverged."""
-
-    change: Parameters
-    converged: Array | None = None
-    diverged: Array | None = None
 
 
 class AbstractPlant(ABC):
@@ -81,6 +68,10 @@ class AbstractPlant(ABC):
     output: ClassVar[Kernel]
     advance: ClassVar[Kernel] = staticmethod(euler_advance)
     """``advance(system, k, t, dt, block)``: one step of the plant's own scheme, used by `Sequential`."""
+    noise_layers: tuple[int, ...] = ()
+    """Sizes by layer of the signal that `advance` lets noise disturb; empty if there is none."""
+    shortest_time: float = 0.0
+    """Time constant that the step of an explicit method must not exceed; 0 for none."""
     set_input: ClassVar[Kernel] = staticmethod(set_no_input)
     """``set_input(w, p)``: called whenever the exogenous input has changed."""
     set_control: ClassVar[Kernel] = staticmethod(set_no_control)
@@ -254,6 +245,8 @@ class AbstractIntegrator(ABC):
     """
     delay: int = 0
     """Number of steps by which the control reaches the plant late."""
+    noise: Any = None
+    """Noise in the plant's own steps, or None."""
 
     def params(self, dtype: np.dtype[Any]) -> NamedTuple | tuple[()]:
         """Give what the kernels know as ``block.scheme``.
@@ -269,82 +262,3 @@ class AbstractIntegrator(ABC):
             Floats and C-contiguous arrays of type `dtype`.
         """
         return ()
-
-
-class AbstractLaw:
-    """An adaptation law: gives the change of the plant's parameters that it wants, for an optimiser to apply.
-
-    A law that works inside the loop binds ``adapt(k, block)``, called after every step, and
-    ``finish(block)``, called once at the end; both accumulate into ``block.law``.
-    """
-
-    adapt: ClassVar[Kernel] = staticmethod(keep_parameters)
-    finish: ClassVar[Kernel] = staticmethod(finish_nothing)
-
-    def accumulators(self, plant: Any, batch: int) -> NamedTuple | tuple[()]:
-        """Give zeroed memory for one block.
-
-        Parameters
-        ----------
-        plant : AbstractPlant
-            The plant whose parameters are to change.
-        batch : int
-            Number of samples in the block.
-
-        Returns
-        -------
-        NamedTuple
-            Arrays only; passed to the kernels as ``block.law``.
-        """
-        return ()
-
-    def collect(self, plant: Any, accumulators: list[Any], samples: int, steps: int) -> Parameters:
-        """Turn what all blocks accumulated into the change of the parameters.
-
-        Parameters
-        ----------
-        plant : AbstractPlant
-            The plant whose parameters are to change.
-        accumulators : list
-            One entry a block, in the order of the samples.
-        samples : int
-            Size of the batch.
-        steps : int
-            Number of simulated steps.
-
-        Returns
-        -------
-        dict of arrays
-            The change, by the plant's parameter names; empty if nothing changes.
-        """
-        return {}
-
-    def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
-        """Give the change of the parameters that one batch calls for.
-
-        Parameters
-        ----------
-        loop : ClosedLoop
-            The loop whose plant learns.
-        lesson : Lesson
-            Inputs, labels, objective, and the time grid of the simulation.
-
-        Returns
-        -------
-        Proposal
-            The change, already in the direction to move in.
-        """
-        lesson.require(loop.plant)
-        response = loop.simulate(
-            lesson.reference,
-            inputs=lesson.inputs,
-            dt=lesson.dt,
-            steps=lesson.steps,
-            record=(),
-            threads=lesson.threads,
-        )
-        return Proposal(response.change)
-
-
-class Frozen(AbstractLaw):
-    """The law that changes nothing."""

@@ -25,7 +25,7 @@ from .comparator import AbstractComparator, Difference
 from .errors import DimensionError, InputError
 from .integrators import Sequential
 from .response import SIGNALS, Response
-from .wires import stay
+from .wires import add_no_noise, stay
 
 if TYPE_CHECKING:
     from .equilibrium import Equilibrium
@@ -75,6 +75,8 @@ class ClosedLoop:
                 f"{type(plant).__name__}: expected as many inputs as outputs for control of each output by its "
                 f"own error, got {plant.ninputs} inputs and {plant.noutputs} outputs"
             )
+        if self.integrator.noise is not None and not plant.noise_layers:
+            raise InputError(f"noise: {type(plant).__name__} has no signal that noise could disturb")
         if self.integrator.holds_control:
             return
         if plant.discrete:
@@ -107,6 +109,7 @@ class ClosedLoop:
         limit: float = 1e12,
         threads: int | None = None,
         weight: Array | None = None,
+        seed: int | np.random.SeedSequence = 0,
     ) -> Response:
         """Simulate a batch of samples.
 
@@ -134,6 +137,8 @@ class ClosedLoop:
             Number of threads; all cores if not given. The result does not depend on it.
         weight : array (batch,), optional
             Weight of each sample in the law; ones if not given.
+        seed : int or SeedSequence
+            Source of the integrator's noise; the same seed gives the same numbers.
 
         Returns
         -------
@@ -149,6 +154,9 @@ class ClosedLoop:
         """
         clock = self._clock(dt, steps, duration, record_every, limit)
         problem = self._problem(reference, inputs, initial_state, clock.steps)
+        problem = problem._replace(seed=_seed_sequence(seed))
+        if self.integrator.noise is not None:
+            self.integrator.noise.check(self.plant, len(problem.initial), clock.steps, dt)
         if len(problem.inputs) > 1 and not isinstance(self.law, Frozen):
             raise InputError("inputs: a law learns from inputs that are constant in time; leave out the time axis")
         record = (record,) if isinstance(record, str) else record
@@ -161,6 +169,7 @@ class ClosedLoop:
             t=clock.start + float(dt) * np.arange(0, clock.steps + 1, clock.every),
             signals=self._signals(record, results),
             final={name: _joined([getattr(result.block, name) for result in results]) for name in SIGNALS},
+            mean={name: _joined([getattr(result.block, f"mean_{name}") for result in results]) for name in "ue"},
             change=self.law.collect(
                 self.plant, [result.block.law for result in results], len(problem.initial), clock.steps
             ),
@@ -208,6 +217,7 @@ class ClosedLoop:
             error=self.comparator.error,
             step=integrator.step,
             settle=integrator.settle,
+            disturb=add_no_noise if integrator.noise is None else integrator.noise.disturb,
             adapt=law.adapt,
             finish=law.finish,
         )
@@ -225,14 +235,17 @@ class ClosedLoop:
         for name, count in (("steps", steps), ("record_every", every)):
             if not isinstance(count, numbers.Integral) or count < 1:
                 raise InputError(f"{name}: expected a whole number >= 1, got {count!r}")
-        shortest = self.controller.shortest_time
-        if not self.integrator.holds_control and 0 < shortest < dt:
-            raise InputError(
-                f"dt: expected at most {shortest:g}, the shortest time constant of "
-                f"{type(self.controller).__name__}, for an explicit method, got {dt:g}"
-            )
-        number = self.plant.dtype.type
-        return Clock(0.0, number(dt), int(steps or 1), int(every), number(limit), self.integrator.delay)
+        # A controller's own step may be implicit; every integrator steps the plant explicitly.
+        explicit: list[Any] = [self.plant] if self.integrator.holds_control else [self.plant, self.controller]
+        for part in explicit:
+            if 0 < part.shortest_time < dt:
+                raise InputError(
+                    f"dt: expected at most {part.shortest_time:g}, the shortest time constant of "
+                    f"{type(part).__name__}, for an explicit method, got {dt:g}"
+                )
+        number, averaged = self.plant.dtype.type, max(1, int(steps or 1) // 4)
+        grid = (0.0, number(dt), int(steps or 1), int(every), number(limit))
+        return Clock(*grid, self.integrator.delay, averaged, number(1 / averaged))
 
     def _problem(self, reference: Any, inputs: Any, initial_state: Any, steps: int) -> Problem:
         plant = self.plant
@@ -295,6 +308,14 @@ def _checked_weight(weight: Any, batch: int) -> Array:
     if not np.isfinite(weight).all():
         raise InputError("weight: expected finite numbers, got NaN or infinity")
     return weight
+
+
+def _seed_sequence(seed: int | np.random.SeedSequence) -> np.random.SeedSequence:
+    if isinstance(seed, np.random.SeedSequence):
+        return seed
+    if not isinstance(seed, numbers.Integral) or seed < 0:
+        raise InputError(f"seed: expected a whole number >= 0 or a SeedSequence, got {seed!r}")
+    return np.random.SeedSequence(int(seed))
 
 
 def _joined(parts: list[Array]) -> Array:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import log_softmax, softmax
 
 from .base import Array
 from .errors import DimensionError, InputError
+
+if TYPE_CHECKING:
+    from .loop import ClosedLoop
+    from .response import Response
 
 
 class AbstractLoss(ABC):
@@ -215,6 +219,38 @@ class Strong:
         return self.loss.targets(labels, y.shape[1]).astype(y.dtype)
 
 
+@dataclass(frozen=True)
+class OwnOutput:
+    """The reference is the feed-forward output itself, so that only noise moves the controller (Meulemans et al. 2021).
+
+    The sleep phase of two-phase feedback learning under weak feedback.
+
+    Parameters
+    ----------
+    loss : AbstractLoss
+        The loss that is reported.
+    """
+
+    loss: AbstractLoss
+
+    def reference(self, y: Array, labels: Array) -> Array:
+        """Give the reference of the controller.
+
+        Parameters
+        ----------
+        y : array (batch, noutputs)
+            Feed-forward output.
+        labels : array (batch,) of int or (batch, noutputs) of float
+            Plays no part.
+
+        Returns
+        -------
+        array (batch, noutputs)
+            The reference r* = y.
+        """
+        return y
+
+
 @dataclass(frozen=True, eq=False)
 class Lesson:
     """One batch to learn from, and how long the loop is simulated for it.
@@ -227,7 +263,7 @@ class Lesson:
         Input patterns.
     labels : array (batch,) of int or (batch, n_L) of float
         Classes or target vectors.
-    objective : Nudged or Strong
+    objective : Nudged, Strong or OwnOutput
         Loss and reference.
     dt : float
         Step size.
@@ -235,15 +271,18 @@ class Lesson:
         Number of steps.
     threads : int, optional
         Number of threads; all cores if not given.
+    seed : int or SeedSequence
+        Source of the noise, if the loop has any.
     """
 
     plant: Any
     inputs: Array
     labels: Array
-    objective: Nudged | Strong
+    objective: Nudged | Strong | OwnOutput
     dt: float = 0.02
     steps: int = 500
     threads: int | None = None
+    seed: int | np.random.SeedSequence = 0
 
     def __post_init__(self) -> None:
         if np.ndim(self.inputs) != 2 or len(self.inputs) != len(self.labels):
@@ -267,6 +306,24 @@ class Lesson:
         """
         if plant is not self.plant:
             raise InputError("lesson: made for another plant, or before this one changed; make a new Lesson")
+
+    def simulate(self, loop: ClosedLoop, **options: Any) -> Response:
+        """Simulate a loop on this lesson.
+
+        Parameters
+        ----------
+        loop : ClosedLoop
+            The loop.
+        **options
+            Further arguments of `ClosedLoop.simulate`; nothing is recorded if they do not say so.
+
+        Returns
+        -------
+        Response
+            What came out.
+        """
+        grid = {"dt": self.dt, "steps": self.steps, "threads": self.threads, "seed": self.seed}
+        return loop.simulate(self.reference, inputs=self.inputs, **{"record": (), **grid, **options})
 
     @cached_property
     def voltages(self) -> list[Array]:

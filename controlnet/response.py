@@ -29,6 +29,8 @@ class Response:
         The recorded signals by name.
     final : mapping
         y, u, e and x at the last step, arrays (batch, n), always there.
+    mean : mapping
+        Means of u and e over the last quarter of the steps, arrays (batch, n): the steady state of a noisy loop.
     change : dict of arrays
         The change of the plant's parameters that the law accumulated in the loop; empty for `Frozen` and for laws that
         work without or after a simulation, whose `propose` gives it.
@@ -37,6 +39,7 @@ class Response:
     t: Array
     signals: Mapping[str, Any]
     final: Mapping[str, Array]
+    mean: Mapping[str, Array]
     change: Parameters = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:

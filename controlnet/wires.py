@@ -45,8 +45,11 @@ class Block(NamedTuple):
     e: Array
     r: Array
     w: Array
+    mean_u: Array
+    mean_e: Array
     work: Array
     scheme: Any
+    noise: Any
     p: Any
     q: Any
     law: Any
@@ -67,6 +70,7 @@ class System(NamedTuple):
     error: Kernel
     step: Kernel
     settle: Kernel
+    disturb: Kernel
     adapt: Kernel
     finish: Kernel
 
@@ -218,24 +222,45 @@ def observe_nothing(b: Block, out: Array) -> None:
 
 
 @kernel
-def keep_parameters(k: int, b: Block) -> None:
+def add_no_noise(dt: float, tau: float, b: Block, out: Array) -> None:
+    """Leave the plant undisturbed.
+
+    Parameters
+    ----------
+    dt, tau : float
+        Step size, and time constant of the disturbed signal.
+    b : Block
+        The wires.
+    out : array (n, batch)
+        The signal.
+    """
+
+
+@kernel
+def keep_parameters(k: int, dt: float, b: Block, l: Any) -> None:
     """Accumulate nothing.
 
     Parameters
     ----------
     k : int
         Index of the step.
+    dt : float
+        Step size.
     b : Block
         The wires.
+    l : NamedTuple
+        What the law accumulates.
     """
 
 
 @kernel
-def finish_nothing(b: Block) -> None:
+def finish_nothing(b: Block, l: Any) -> None:
     """Accumulate nothing at the end.
 
     Parameters
     ----------
     b : Block
         The wires.
+    l : NamedTuple
+        What the law accumulates.
     """

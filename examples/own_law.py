@@ -18,10 +18,10 @@ class Memory(NamedTuple):
 
 
 @kernel
-def adapt(k, b):
+def adapt(k, dt, b, l):
     """Add v_fb r^T: what the controller gives to the output neurons, times the rates below them."""
     last = b.p.layers.shape[0] - 1
-    b.law.product[:] += np.dot(signal(APICAL, last, b.p), signal(RATE, last - 1, b.p).T)
+    l.product[:] += np.dot(signal(APICAL, last, b.p), signal(RATE, last - 1, b.p).T)
 
 
 class DeltaRule(AbstractLaw):

@@ -2,8 +2,32 @@
 
 from ..base import Frozen
 from .backprop import Backprop
-from .convergence import Convergence
+from .control_descent import ControlDescent, amount_of_control
+from .convergence import Convergence, steady_control
 from .dfc import DFC, analytic_control
+from .direct_feedback import DFA
+from .feedback import FeedbackLearning
+from .gauss_newton import GaussNewton, MinimumNorm, minimum_norm
 from .optimizers import OPTIMIZERS, SGD, Adam, RMSprop
+from .single_phase import SinglePhase
 
-__all__ = ["DFC", "OPTIMIZERS", "SGD", "Adam", "Backprop", "Convergence", "Frozen", "RMSprop", "analytic_control"]
+__all__ = [
+    "DFA",
+    "DFC",
+    "OPTIMIZERS",
+    "SGD",
+    "Adam",
+    "Backprop",
+    "ControlDescent",
+    "Convergence",
+    "FeedbackLearning",
+    "Frozen",
+    "GaussNewton",
+    "MinimumNorm",
+    "RMSprop",
+    "SinglePhase",
+    "amount_of_control",
+    "analytic_control",
+    "minimum_norm",
+    "steady_control",
+]

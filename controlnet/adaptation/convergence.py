@@ -26,6 +26,8 @@ class Convergence:
     final |e| is below a quarter of the first; diverged if d > |r_L|.  For the softmax difference the public code takes
     cross-entropies in place of these norms, which are not zero at rest.
 
+    Under noise e and u are means over the last quarter of the steps, and only the error has to have fallen.
+
     Parameters
     ----------
     converged : array (batch,) of bool
@@ -56,10 +58,28 @@ class Convergence:
             The verdict.
         """
         a, b = loop.controller.steady_relation()
-        y, u = response.final["y"], response.final["u"]
-        first, last = (loop.comparator.compare(lesson.reference, output) for output in (lesson.output, y))
-        gap = np.linalg.norm(last - b / a * u, axis=1) if a else np.zeros(len(y))
+        noisy, first = loop.integrator.noise is not None, loop.comparator.compare(lesson.reference, lesson.output)
+        last = response.mean["e"] if noisy else loop.comparator.compare(lesson.reference, response.final["y"])
+        gap = np.linalg.norm(last - b / a * steady_control(loop, response), axis=1) if a else np.zeros(len(last))
         scale = np.linalg.norm(lesson.output, axis=1)
         first, last = np.linalg.norm(first, axis=1), np.linalg.norm(last, axis=1)
-        settled = gap < TOLERANCE * scale
+        settled = noisy | (gap < TOLERANCE * scale)
         return cls(settled & (last < LARGEST_ERROR**2 * first), gap > scale)
+
+
+def steady_control(loop: ClosedLoop, response: Response) -> Array:
+    """Give the control at the end of a simulation: the last one, or under noise the mean of the last quarter.
+
+    Parameters
+    ----------
+    loop : ClosedLoop
+        The loop that was simulated.
+    response : Response
+        What came out.
+
+    Returns
+    -------
+    array (batch, n_L)
+        u_ss.
+    """
+    return response.final["u"] if loop.integrator.noise is None else response.mean["u"]

@@ -29,8 +29,9 @@ from ..layered import (
     split,
     voltage,
 )
+from ..objective import Strong
 from ..wires import finish_nothing, keep_parameters
-from .convergence import Convergence
+from .convergence import Convergence, steady_control
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop
@@ -60,9 +61,9 @@ class DFCMemory(NamedTuple):
 
 
 @kernel
-def _write_difference(i: int, b: Block) -> None:
+def _write_difference(i: int, b: Block, l: DFCMemory) -> None:
     """Write phi(v) - phi(v_ff), or v - v_ff, of layer i into `basal_rates`."""
-    p, l = b.p, b.law
+    p = b.p
     first, n = p.layers[i, FIRST], p.layers[i, WIDTH]
     difference, basal = l.basal_rates[first : first + n], signal(BASAL, i, p)
     if l.by_voltage > 0:
@@ -76,11 +77,24 @@ def _write_difference(i: int, b: Block) -> None:
 
 
 @kernel
-def _adapt(k: int, b: Block) -> None:
-    p, l = b.p, b.law
+def adapt(k: int, dt: float, b: Block, l: DFCMemory) -> None:
+    """Stack the differences and rates of one step.
+
+    Parameters
+    ----------
+    k : int
+        Index of the step.
+    dt : float
+        Step size.
+    b : Block
+        The wires.
+    l : DFCMemory
+        Written.
+    """
+    p = b.p
     batch, n = b.y.shape[1], p.layers[0, WIDTH]
     for i in range(p.layers.shape[0]):
-        _write_difference(i, b)
+        _write_difference(i, b, l)
     for j in range(n):
         for s in range(batch):
             l.first_deltas[j, s] += l.basal_rates[j, s]
@@ -122,8 +136,17 @@ def _accumulate(i: int, product: Array, deltas: Array, p: LayeredParams, l: DFCM
 
 
 @kernel
-def _finish(b: Block) -> None:
-    p, l = b.p, b.law
+def finish(b: Block, l: DFCMemory) -> None:
+    """Add what is still stacked, and the first layer.
+
+    Parameters
+    ----------
+    b : Block
+        The wires.
+    l : DFCMemory
+        Written.
+    """
+    p = b.p
     if l.filled[0] > 0:
         _flush(p, l)
     n, m = p.layers[0, WIDTH], p.layers[0, WIDTH_BELOW]
@@ -173,12 +196,12 @@ class DFC(AbstractLaw):
     @property
     def adapt(self) -> Kernel:  # type: ignore[override]
         """The kernel called after every step."""
-        return _adapt if self.update == "continuous" else keep_parameters
+        return adapt if self.update == "continuous" else keep_parameters
 
     @property
     def finish(self) -> Kernel:  # type: ignore[override]
         """The kernel called at the end."""
-        return _finish if self.update == "continuous" else finish_nothing
+        return finish if self.update == "continuous" else finish_nothing
 
     def accumulators(self, plant: Any, batch: int) -> DFCMemory | tuple[()]:
         if self.update != "continuous":
@@ -209,7 +232,13 @@ class DFC(AbstractLaw):
     def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
         lesson.require(loop.plant)
         if self.update == "analytic":
-            return Proposal(self._at(loop.plant, lesson, *_analytic_state(loop, lesson)))
+            if isinstance(lesson.objective, Strong):
+                raise InputError(
+                    "DFC.update: analytic updates linearise at the feed-forward output, which strong "
+                    "feedback leaves far behind: expected continuous or steady-state"
+                )
+            u = analytic_control(loop, lesson)
+            return Proposal(self._at(loop.plant, lesson, *_state_under(u, lesson)), control=u)
         response = self._simulate(loop, lesson, None)
         verdict = self._verdict(loop, lesson, response)
         weight = None if verdict is None or not self.converged_only else verdict.converged.astype(loop.plant.dtype)
@@ -219,7 +248,10 @@ class DFC(AbstractLaw):
             change = response.change
         else:
             change = self._simulate(loop, lesson, weight).change
-        return Proposal(change) if verdict is None else Proposal(change, verdict.converged, verdict.diverged)
+        control = steady_control(loop, response)
+        if verdict is None:
+            return Proposal(change, control=control)
+        return Proposal(change, verdict.converged, verdict.diverged, control)
 
     def _verdict(self, loop: ClosedLoop, lesson: Lesson, response: Response) -> Convergence | None:
         """Judge convergence, if the controller says what holds at rest."""
@@ -232,16 +264,7 @@ class DFC(AbstractLaw):
 
     def _simulate(self, loop: ClosedLoop, lesson: Lesson, weight: Array | None) -> Response:
         record = () if self.update == "continuous" else ("v", "v_basal", "r")
-        return loop.simulate(
-            lesson.reference,
-            inputs=lesson.inputs,
-            dt=lesson.dt,
-            steps=lesson.steps,
-            record=record,
-            record_every=lesson.steps,
-            threads=lesson.threads,
-            weight=weight,
-        )
+        return lesson.simulate(loop, record=record, record_every=lesson.steps, weight=weight)
 
     def _at(
         self, plant: Any, lesson: Lesson, rates: list[Array], shift: list[Array], weight: Array | None = None
@@ -305,9 +328,8 @@ def analytic_control(loop: ClosedLoop, lesson: Lesson) -> Array:
     return np.asarray(u[:, :, 0], plant.dtype)
 
 
-def _analytic_state(loop: ClosedLoop, lesson: Lesson) -> tuple[list[Array], list[Array]]:
-    """Give rates and voltage differences at the linearised steady state."""
-    plant: Any = loop.plant
-    u = analytic_control(loop, lesson)
+def _state_under(u: Array, lesson: Lesson) -> tuple[list[Array], list[Array]]:
+    """Give rates and voltage differences at rest under a constant control."""
+    plant = lesson.plant
     shift = [u @ q.T for q in plant.feedback]
     return plant.rates(plant.voltages(lesson.inputs, shift)), shift

@@ -58,3 +58,22 @@ def _angle(a: Array, b: Array) -> float:
         return math.nan
     a, b = a / norms[0], b / norms[1]
     return math.degrees(2 * math.atan2(float(np.linalg.norm(a - b)), float(np.linalg.norm(a + b))))
+
+
+def feedback_angle(Q: Array, direction: Array) -> Array:
+    """Give the angle between feedback weights and a direction for them, per sample.
+
+    Parameters
+    ----------
+    Q : array (n, n_L)
+        Feedback weights of all layers.
+    direction : array (batch, n, n_L)
+        For example J^T, or its pseudo-inverse J^+ (Meulemans et al. 2021).
+
+    Returns
+    -------
+    array (batch,)
+        Angles in degrees.
+    """
+    cosine = np.einsum("ij,bij->b", Q, direction) / (np.linalg.norm(Q) * np.linalg.norm(direction, axis=(1, 2)))
+    return np.asarray(np.degrees(np.arccos(np.clip(cosine, -1, 1))))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .._kernel import kernel
 from ..base import AbstractIntegrator, Array, Block, Kernel, System, copy
 from ..errors import InputError
+from .noise import AbstractNoise
 
 
 @kernel
@@ -42,15 +43,20 @@ class Sequential(AbstractIntegrator):
     control : {"new", "old"}
         Which control reaches the plant within a step: the one just computed, or the one of the
         step before.
+    noise : WhiteNoise, FilteredNoise or None
+        Noise that the plant takes up in its own step: a network through its apical compartments.
     """
 
     control: Literal["new", "old"] = "new"
+    noise: Any = None
     settle = staticmethod(_settle)
     holds_control = True
 
     def __post_init__(self) -> None:
         if self.control not in ("new", "old"):
             raise InputError(f'Sequential.control: expected "new" or "old", got {self.control!r}')
+        if not isinstance(self.noise, AbstractNoise | None):
+            raise InputError(f"Sequential.noise: expected WhiteNoise, FilteredNoise or None, got {self.noise!r}")
 
     @property
     def delay(self) -> int:  # type: ignore[override]

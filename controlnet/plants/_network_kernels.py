@@ -87,6 +87,16 @@ def set_control(x: Array, u: Array, p: LayeredParams) -> None:
 
 
 @kernel
+def _advance_soma(i: int, gain: float, x: Array, p: LayeredParams) -> None:
+    """Move v of layer i towards v_ff + v_fb, or to it if the soma has no dynamics."""
+    basal, apical, v = signal(BASAL, i, p), signal(APICAL, i, p), voltage(i, x, p)
+    for j in range(v.shape[0]):
+        for s in range(v.shape[1]):
+            total = apical[j, s] + basal[j, s]
+            v[j, s] = v[j, s] + gain * (total - v[j, s]) if p.tau_v > 0 else total
+
+
+@kernel
 def output(t: float, x: Array, u: Array, w: Array, p: LayeredParams, y: Array) -> None:
     """Write basal voltages and rates of all layers, and the output, from the state."""
     if p.tau_v == 0:
@@ -94,13 +104,9 @@ def output(t: float, x: Array, u: Array, w: Array, p: LayeredParams, y: Array) -
     for i in range(p.layers.shape[0]):
         if i > 0:
             write_basal(i, signal(RATE, i - 1, p), p)
-        v = voltage(i, x, p)
         if p.tau_v == 0:
-            basal, apical = signal(BASAL, i, p), signal(APICAL, i, p)
-            for j in range(v.shape[0]):
-                for s in range(v.shape[1]):
-                    v[j, s] = basal[j, s] + apical[j, s]
-        activate(p.layers[i, ACTIVATION], v, signal(RATE, i, p))
+            _advance_soma(i, p.tau_v, x, p)
+        activate(p.layers[i, ACTIVATION], voltage(i, x, p), signal(RATE, i, p))
     copy(signal(RATE, p.layers.shape[0] - 1, p), y)
 
 
@@ -138,8 +144,9 @@ def _follow(target: Array, gain: float, x: Array) -> None:
 
 
 @kernel
-def _advance_control(k: int, dt: float, x: Array, u: Array, p: LayeredParams) -> None:
-    """Step the filtered control, which starts at the first control, and the apical compartments."""
+def _advance_control(system: System, k: int, dt: float, b: Block) -> None:
+    """Step the filtered control, which starts at the first control, and the apical compartments with their noise."""
+    p, x, u = b.p, b.x, b.applied
     n = p.signals.shape[0] // 4
     apical = p.signals[APICAL * n : RATE * n]
     if p.tau_f > 0:
@@ -149,6 +156,9 @@ def _advance_control(k: int, dt: float, x: Array, u: Array, p: LayeredParams) ->
         rows = _apical_rows(x, p)
         _follow(apical, dt / p.tau_a, rows)
         copy(rows, apical)
+    system.disturb(dt, p.tau_a if p.tau_a > 0 else dt, b, apical)
+    if p.tau_a > 0:
+        copy(apical, _apical_rows(x, p))
 
 
 @kernel
@@ -160,20 +170,14 @@ def advance(system: System, k: int, t: float, dt: float, b: Block) -> None:
     """
     p = b.p
     layers = p.layers.shape[0]
-    _advance_control(k, dt, b.x, b.applied, p)
-    if p.tau_v == 0:
-        system.output(t + dt, b.x, b.applied, b.w, p, b.y)
-        return
-    gain = dt / p.tau_v
+    _advance_control(system, k, dt, b)
+    gain = dt / p.tau_v if p.tau_v > 0 else dt
     for step in range(layers):
         i = layers - 1 - step if p.delayed > 0 else step
         if i > 0:
             write_basal(i, signal(RATE, i - 1, p), p)
-        basal, apical, v = signal(BASAL, i, p), signal(APICAL, i, p), voltage(i, b.x, p)
-        for j in range(v.shape[0]):
-            for s in range(v.shape[1]):
-                v[j, s] += gain * (apical[j, s] + basal[j, s] - v[j, s])
-        activate(p.layers[i, ACTIVATION], v, signal(RATE, i, p))
+        _advance_soma(i, gain, b.x, p)
+        activate(p.layers[i, ACTIVATION], voltage(i, b.x, p), signal(RATE, i, p))
     copy(signal(RATE, layers - 1, p), b.y)
 
 

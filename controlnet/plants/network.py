@@ -178,6 +178,17 @@ class DeepNetwork(AbstractPlant):
         return self.soma == "instantaneous" and self.tau_apical is None and self.tau_control is None
 
     @property
+    def noise_layers(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Widths of the layers: noise enters their apical compartments."""
+        return self.sizes[1:]
+
+    @property
+    def shortest_time(self) -> float:  # type: ignore[override]
+        """Shortest time constant of soma, apical compartment and control filter."""
+        times = (self.tau_v if self.soma == "dynamic" else None, self.tau_apical, self.tau_control)
+        return min((time for time in times if time is not None), default=0.0)
+
+    @property
     def discrete(self) -> bool:  # type: ignore[override]
         """Whether transmission takes a step, which only the network's own scheme knows."""
         return self.transmission == "delayed"

@@ -1,0 +1,63 @@
+"""Gradient descent on the amount of control, which Strong-DFC approximates (Meulemans et al. 2022, section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..base import AbstractLaw, Array, Parameters, Proposal
+
+if TYPE_CHECKING:
+    from ..loop import ClosedLoop
+    from ..objective import Lesson
+
+
+@dataclass(frozen=True)
+class ControlDescent(AbstractLaw):
+    """Minus the gradient of H, the mean over samples of |Q u|^2, in W and b at the loop's steady state.
+
+    By the implicit function theorem on e = alpha u, per sample and layer
+    Delta a_i = 2 J_i^T E^T (E J Q + alpha I)^-T Q^T Q u and Delta W_i = Delta a_i r_{i-1}^T, with E the comparator's
+    sensitivity and the reference held.  The steady state is found without simulation; samples without one are left
+    out, and reported as not converged.
+    """
+
+    def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
+        lesson.require(loop.plant)
+        plant: Any = loop.plant
+        steady = loop.equilibrium(lesson.reference, inputs=lesson.inputs)
+        Q, found = plant.stacked_feedback(), steady.converged
+        u = np.where(found[:, None], steady.u, 0)
+        below = np.asarray(lesson.inputs, plant.dtype)
+        voltages = plant.voltages(below, [u @ q.T for q in plant.feedback])
+        J = plant.jacobian(voltages)
+        a, b = loop.controller.steady_relation()
+        E = a * loop.comparator.sensitivity(voltages[-1])
+        matrix = (E @ (J @ Q) + b * np.eye(plant.noutputs)).swapaxes(1, 2)
+        signal = np.linalg.solve(matrix, (u @ (Q.T @ Q))[:, :, None]).swapaxes(1, 2) @ E @ J
+        deltas = np.split(2 * signal[:, 0], np.cumsum(plant.sizes[1:-1]), axis=1)
+        change: Parameters = {}
+        for i, (delta, r) in enumerate(zip(deltas, plant.rates(voltages), strict=True)):
+            change |= {f"W{i}": delta.T @ below / len(below), f"b{i}": delta.mean(axis=0)}
+            below = r
+        return Proposal(change, found, np.zeros_like(found), u)
+
+
+def amount_of_control(plant: Any, u: Array) -> Array:
+    """Give the amount of control of each sample, H = |Q u|^2 (Meulemans et al. 2022).
+
+    Parameters
+    ----------
+    plant : DeepNetwork
+        The network, with feedback weights Q.
+    u : array (batch, n_L)
+        Control at the steady state.
+
+    Returns
+    -------
+    array (batch,)
+        H.
+    """
+    return np.asarray(((u @ plant.stacked_feedback().T) ** 2).sum(axis=1))
