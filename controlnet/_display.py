@@ -1,7 +1,7 @@
 """What a person sees in the terminal: progress, tables, a run.
 
-Columns: mean training loss; validation and test error; share of training samples whose controller converged to its
-steady state or diverged from it; seconds.
+Columns: loss and amount of control H, means over the training samples; validation and test error; share of training
+samples whose controller converged to its steady state or diverged from it; seconds.
 """
 
 from __future__ import annotations
@@ -22,12 +22,17 @@ from .experiments.training import Epoch, Watcher
 HEADINGS = {
     "epoch": "epoch",
     "train_loss": "loss",
+    "amount_of_control": "H",
     "validation_error_percent": "valid. %",
     "test_error_percent": "test %",
     "converged_percent": "conv. %",
     "diverged_percent": "div. %",
     "seconds": "s",
 }
+
+
+SILENT = ("bp", "dfa", "mn", "gn", "dfc-fixed-ssa")
+"""Methods that as a rule simulate nothing, so that nothing is compiled."""
 
 
 def _number(value: Any) -> str:
@@ -39,8 +44,8 @@ class Lines(Watcher):
 
     def on_start(self, method: str, epochs: int, batches: int) -> None:
         self._method = method
-        note = "" if method == "bp" else " (a loop that was never used before is compiled first)"
-        print(f"{method}: {epochs} epochs of {batches} minibatches{note}", file=sys.stderr, flush=True)
+        note = "" if method in SILENT else " (a loop that was never used before is compiled first)"
+        print(f"{method}: {epochs} epochs, {batches} minibatches{note}", file=sys.stderr, flush=True)
 
     def on_epoch(self, epoch: Epoch) -> None:
         results = epoch._asdict()
@@ -73,12 +78,13 @@ class Bars(Watcher, AbstractContextManager["Bars"]):
         self._progress.stop()
 
     def on_start(self, method: str, epochs: int, batches: int) -> None:
-        words = "starting" if method == "bp" else "starting; compiles the loop if it is new"
+        words = "starting" if method in SILENT else "starting; compiles the loop if it is new"
         self._error, self._epochs = "", epochs
-        self._task = self._progress.add_task(words, total=epochs * batches, method=method)
+        self._task = self._progress.add_task(words, total=batches, method=method)
 
-    def on_batch(self, epoch: int, loss: float) -> None:
-        words = f"epoch {epoch}/{self._epochs}  loss {loss:.4f}{self._error}"
+    def on_batch(self, epoch: int, loss: float | None) -> None:
+        what = "feedback weights" if loss is None else f"loss {loss:.4f}"
+        words = f"epoch {epoch}/{self._epochs}  {what}{self._error}"
         self._progress.update(self._task, advance=1, description=words)
 
     def on_epoch(self, epoch: Epoch) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..response import Response
 
 TOLERANCE = 1e-5
+NOISY_TOLERANCE = 0.01
 LARGEST_ERROR = 0.5
 
 
@@ -26,7 +27,7 @@ class Convergence:
     final |e| is below a quarter of the first; diverged if d > |r_L|.  For the softmax difference the public code takes
     cross-entropies in place of these norms, which are not zero at rest.
 
-    Under noise e and u are means over the last quarter of the steps, and only the error has to have fallen.
+    Under noise e and u are means over the last quarter of the steps, and d < 0.01 |r_L| is enough.
 
     Parameters
     ----------
@@ -63,8 +64,9 @@ class Convergence:
         gap = np.linalg.norm(last - b / a * steady_control(loop, response), axis=1) if a else np.zeros(len(last))
         scale = np.linalg.norm(lesson.output, axis=1)
         first, last = np.linalg.norm(first, axis=1), np.linalg.norm(last, axis=1)
-        settled = noisy | (gap < TOLERANCE * scale)
-        return cls(settled & (last < LARGEST_ERROR**2 * first), gap > scale)
+        if noisy:
+            return cls(gap < NOISY_TOLERANCE * scale, gap > scale)
+        return cls((gap < TOLERANCE * scale) & (last < LARGEST_ERROR**2 * first), gap > scale)
 
 
 def steady_control(loop: ClosedLoop, response: Response) -> Array:

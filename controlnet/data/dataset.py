@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -62,6 +62,28 @@ class Dataset:
     validation: Split
     test: Split
     classes: int
+
+    def with_train_samples(self, number: int) -> Dataset:
+        """Give the same dataset with the first of its training samples alone.
+
+        Parameters
+        ----------
+        number : int
+            How many.
+
+        Returns
+        -------
+        Dataset
+            Validation and test samples are the same.
+
+        Raises
+        ------
+        InputError
+            If there are not so many.
+        """
+        if not 1 <= number <= len(self.train.labels):
+            raise InputError(f"train_samples: expected 1 to {len(self.train.labels)} of {self.name}, got {number}")
+        return replace(self, train=Split(self.train.inputs[:number], self.train.labels[:number]))
 
 
 def generator(seed: Seed) -> np.random.Generator:

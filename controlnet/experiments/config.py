@@ -12,11 +12,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..errors import ConfigError
+from ._checks import refuse_together
 from ._explain import explain, suggestion
-from .methods import METHODS
+from .methods import METHODS, complete
 from .settings import Settings
 
 Table = dict[str, Any]
+
+SHARED = ("data", "network", "objective")
+"""Tables of which overrides count for the peers too."""
 
 
 def catalogue() -> dict[str, str]:
@@ -50,7 +54,7 @@ def resolve(
     """Give the settings of an experiment and of its peers.
 
     Later ones win: the file, its table for the method, `overrides`, then the other arguments.  A peer has its own
-    table of the file, and data, network, objective, seed and schedule of the experiment.
+    table of the file, the overrides of `SHARED` tables, and data, seed and schedule of the experiment.
 
     Parameters
     ----------
@@ -77,34 +81,29 @@ def resolve(
     """
     name, base = _read(experiment)
     by_method = _method_tables(base)
-    _checked({**base, "experiment": name})
-    own = {
-        each: _checked({**_merged(base, table, afresh=True), "experiment": name, "method": each}, f"methods.{each}")
-        for each, table in by_method.items()
-    }
+    _converted({**base, "experiment": name})
+    for each, own in by_method.items():
+        _converted({**_merged(base, own, afresh=True), "experiment": name, "method": each}, f"methods.{each}")
     # Another kind starts its table afresh, so it comes before the other settings of that table.
     assignments = sorted((_assignment(text) for text in overrides), key=lambda each: each[0][-1] != "kind")
     chosen = _overridden(base, assignments).get("method", "dfc") if method is None else method
-    result = _overridden(_merged(base, by_method.get(str(chosen), {}), afresh=True), assignments)
-    result |= {"experiment": name, "method": chosen} | ({} if seed is None else {"seed": seed})
+
+    def table_of(each: Any, assigned: list[tuple[list[str], Any]]) -> Table:
+        table = _overridden(_merged(base, by_method.get(str(each), {}), afresh=True), assigned)
+        return table | {"experiment": name, "method": each}
+
+    result = table_of(chosen, assignments) | ({} if seed is None else {"seed": seed})
     if epochs is not None and isinstance(result.get("train", {}), dict):
         result["train"] = {**result.get("train", {}), "epochs": epochs}
     settings = _checked(result)
     others = [each for each in dict.fromkeys(settings.train.compare_with) if each != settings.method]
-    plain = {each: _checked({**base, "experiment": name, "method": each}) for each in others}
-    return Plan(settings, tuple(_as_peer(own.get(each, plain[each]), settings) for each in others))
+    common = [each for each in assignments if each[0][0] in SHARED]
+    return Plan(settings, tuple(_as_peer(_checked(table_of(each, common)), settings) for each in others))
 
 
 def _as_peer(peer: Settings, settings: Settings) -> Settings:
     schedule = msgspec.structs.replace(settings.train, compare_with=())
-    return msgspec.structs.replace(
-        peer,
-        seed=settings.seed,
-        data=settings.data,
-        network=settings.network,
-        objective=settings.objective,
-        train=schedule,
-    )
+    return msgspec.structs.replace(peer, seed=settings.seed, data=settings.data, train=schedule)
 
 
 def from_stored(stored: Mapping[str, Any]) -> Plan:
@@ -168,18 +167,23 @@ def as_toml(plan: Plan) -> str:
     """
     import tomli_w
 
-    table = _as_table(plan.settings)
-    shared = ("experiment", "method", "seed", "data", "network", "objective", "train")
-    peers = {
-        peer.method: {name: value for name, value in _as_table(peer).items() if name not in shared}
-        for peer in plan.peers
+    tables = {settings.method: _as_table(settings) for settings in (plan.settings, *plan.peers)}
+    main = tables[plan.settings.method]
+    shared = ["method", "seed", "data", "train"] + [
+        name for name in main if all(table[name] == main[name] for table in tables.values())
+    ]
+    own = {
+        method: {name: value for name, value in table.items() if name not in (*shared, "experiment")}
+        for method, table in tables.items()
     }
-    del table["experiment"]
-    return tomli_w.dumps(table | ({"methods": peers} if peers else {}))
+    base = {name: value for name, value in main.items() if name in shared and name != "experiment"}
+    return tomli_w.dumps(base | ({"methods": own} if plan.peers else {}))
 
 
 def _without_none(value: Any) -> Any:
-    return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_none(item) for key, item in value.items() if item is not None}
 
 
 def _read(experiment: str) -> tuple[str, Table]:
@@ -262,6 +266,12 @@ def _overridden(table: Table, assignments: list[tuple[list[str], Any]]) -> Table
 
 
 def _checked(table: Any, prefix: str = "") -> Settings:
+    settings = complete(_converted(table, prefix))
+    refuse_together(settings)
+    return settings
+
+
+def _converted(table: Any, prefix: str = "") -> Settings:
     if not isinstance(table, dict):
         raise ConfigError(f"{prefix}: expected a table, got {table!r}")
     _refuse_infinite(table, prefix)
@@ -274,20 +284,7 @@ def _checked(table: Any, prefix: str = "") -> Settings:
         if name not in METHODS:
             expected = f"expected one of {', '.join(METHODS)}, got {name!r}"
             raise ConfigError(f"{path}: {expected}" + suggestion(name, METHODS))
-    _refuse_together(settings)
     return settings
-
-
-def _refuse_together(settings: Settings) -> None:
-    """Refuse settings that are allowed alone but not together."""
-    network = settings.network
-    if not isinstance(network.activation, str) and len(network.activation) != len(network.hidden):
-        raise ConfigError(
-            f"network.activation: expected one name, or one for each of {len(network.hidden)} hidden layers, "
-            f"got {len(network.activation)}"
-        )
-    if settings.method == "dfc-ssa" and network.feedback == "jacobian-transpose":
-        raise ConfigError("network.feedback: dfc-ssa needs feedback weights Q, got jacobian-transpose")
 
 
 def _refuse_infinite(value: Any, path: str) -> None:

@@ -1,27 +1,52 @@
-"""The methods by the papers' names, and the parts that settings make."""
+"""The methods by the papers' names: their laws, and what else they ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
+from msgspec.structs import replace
 
-from .settings import Objective, Settings, Simulation
+from .settings import Settings
+
+Learning = Literal["none", "two-phase", "single-phase"]
 
 
 class Method(NamedTuple):
-    """A method: one line about it, and the law that settings make."""
+    """A method.
+
+    Parameters
+    ----------
+    description : str
+        One line about it.
+    law : callable
+        ``law(settings)`` gives the law of the forward weights.
+    learning : tuple of str
+        Ways in which the feedback weights may learn, the default first.
+    feedback : str
+        What the feedback weights are at first.
+    strong : bool
+        Whether feedback is strong; None if the settings may choose.
+    simulates : bool
+        Whether the forward weights learn from a simulation.
+    rule : str
+        Default of ``law.rule``.
+    """
 
     description: str
     law: Callable[[Settings], Any]
+    learning: tuple[Learning, ...] = ("none",)
+    feedback: Literal["weight-product", "random"] = "weight-product"
+    strong: bool = False
+    simulates: bool = False
+    rule: Literal["nonlinear-difference", "voltage-difference"] = "nonlinear-difference"
 
 
 def _dfc(update: Any) -> Callable[[Settings], Any]:
     def make(settings: Settings) -> Any:
         from ..adaptation import DFC
 
-        return DFC(update=update, rule=settings.law.rule, converged_only=settings.law.converged_only)
+        return DFC(update, settings.law.rule or "nonlinear-difference", settings.law.converged_only)
 
     return make
 
@@ -32,115 +57,83 @@ def _backprop(settings: Settings) -> Any:
     return Backprop()
 
 
+def _dfa(settings: Settings) -> Any:
+    from ..adaptation import DFA
+
+    return DFA(settings.law.derivative)
+
+
+def _minimum_norm(settings: Settings) -> Any:
+    from ..adaptation import MinimumNorm
+
+    return MinimumNorm(settings.law.damping, settings.law.rule or "voltage-difference")
+
+
+def _gauss_newton(settings: Settings) -> Any:
+    from ..adaptation import GaussNewton
+
+    return GaussNewton(settings.law.damping)
+
+
+def _learned(description: str, update: str, **more: Any) -> Method:
+    ways: tuple[Learning, ...] = ("two-phase", "single-phase") if update == "continuous" else ("two-phase",)
+    return Method(description, _dfc(update), ways, "random", simulates=update != "analytic", **more)
+
+
+def _fixed(description: str, update: str) -> Method:
+    return Method(description, _dfc(update), simulates=update != "analytic")
+
+
 METHODS = {
-    "dfc": Method("Deep Feedback Control: learns at every step of the simulated loop", _dfc("continuous")),
-    "dfc-ss": Method("DFC from the last step of the simulated loop", _dfc("steady-state")),
-    "dfc-ssa": Method("DFC from the linearised steady state, without simulation", _dfc("analytic")),
+    "dfc": _learned("Deep Feedback Control: learns at every step of the simulated loop", "continuous"),
+    "dfc-ss": _learned("DFC from the last step of the simulated loop", "steady-state"),
+    "dfc-ssa": _learned("DFC from the linearised steady state, without simulation", "analytic"),
+    "dfc-fixed": _fixed("DFC with feedback weights that stay as they are", "continuous"),
+    "dfc-fixed-ss": _fixed("DFC-SS with feedback weights that stay as they are", "steady-state"),
+    "dfc-fixed-ssa": _fixed("DFC-SSA with feedback weights that stay as they are", "analytic"),
+    "strong-dfc": Method(
+        "Strong-DFC: label as reference, all weights from one noisy simulation",
+        _dfc("continuous"),
+        ("single-phase", "two-phase", "none"),
+        "random",
+        strong=True,
+        simulates=True,
+    ),
+    "strong-dfc-2phase": Method(
+        "Strong-DFC from the last step, feedback weights in a phase of their own",
+        _dfc("steady-state"),
+        ("two-phase", "none"),
+        "random",
+        strong=True,
+        simulates=True,
+    ),
+    "dfa": Method("direct feedback alignment", _dfa, ("none", "two-phase"), "random"),
     "bp": Method("error backpropagation", _backprop),
+    "mn": Method("minimum-norm update of the voltages", _minimum_norm, rule="voltage-difference"),
+    "gn": Method("Gauss-Newton update of the weights", _gauss_newton),
 }
 
 
-def _fields(settings: Any) -> dict[str, Any]:
-    """Give the fields of a table that are set."""
-    return {name: value for name in settings.__struct_fields__ if (value := getattr(settings, name)) is not None}
-
-
-def make_network(settings: Settings, inputs: int, outputs: int, seed: np.random.SeedSequence) -> Any:
-    """Draw the network.
+def complete(settings: Settings) -> Settings:
+    """Fill in what a method decides where the settings do not.
 
     Parameters
     ----------
     settings : Settings
-        The experiment.
-    inputs, outputs : int
-        Widths that the data ask for.
-    seed : SeedSequence
-        Source of the weights.
+        An experiment of a known method.
 
     Returns
     -------
-    DeepNetwork
-        The network.
+    Settings
+        The same with nothing of this kind unset.
     """
-    from ..plants import DeepNetwork
-
-    options = _fields(settings.network)
-    sizes = [inputs, *options.pop("hidden"), outputs]
-    return DeepNetwork.initialize(sizes, seed=seed, **options)
-
-
-def make_loop(settings: Settings, plant: Any) -> Any:
-    """Close the loop around a network.
-
-    Parameters
-    ----------
-    settings : Settings
-        The experiment.
-    plant : DeepNetwork
-        The network.
-
-    Returns
-    -------
-    ClosedLoop
-        The loop, with the law of the method.
-    """
-    from ..comparator import COMPARATORS
-    from ..controllers import CONTROLLERS
-    from ..loop import ClosedLoop
-
-    strong_classes = settings.objective.feedback == "strong" and settings.objective.loss == "cross-entropy"
-    kind = settings.controller.__struct_config__.tag
-    return ClosedLoop(
-        plant,
-        CONTROLLERS[str(kind)](**_fields(settings.controller)),
-        integrator=_integrator(settings.simulation),
-        law=METHODS[settings.method].law(settings),
-        comparator=COMPARATORS["softmax-difference" if strong_classes else "difference"](),
+    method = METHODS[settings.method]
+    return replace(
+        settings,
+        network=replace(settings.network, feedback=settings.network.feedback or method.feedback),
+        objective=replace(
+            settings.objective, feedback=settings.objective.feedback or ("strong" if method.strong else "nudged")
+        ),
+        law=replace(settings.law, rule=settings.law.rule or method.rule),
+        feedback=replace(settings.feedback, learning=settings.feedback.learning or method.learning[0]),
     )
-
-
-def _integrator(simulation: Simulation) -> Any:
-    from ..integrators import INTEGRATORS
-
-    options = {"control": simulation.control} if simulation.integrator == "sequential" else {}
-    return INTEGRATORS[simulation.integrator](**options)
-
-
-def make_objective(objective: Objective) -> Any:
-    """Make loss and reference.
-
-    Parameters
-    ----------
-    objective : Objective
-        The table of the settings; a strong target of classes is 0.99 unless it says otherwise.
-
-    Returns
-    -------
-    Nudged or Strong
-        The objective.
-    """
-    from ..objective import LOSSES, Nudged, Strong
-
-    strong = objective.feedback == "strong"
-    value = objective.target_value or (0.99 if strong else 1.0)
-    loss = LOSSES[objective.loss](value)
-    return Strong(loss) if strong else Nudged(loss, objective.stepsize)
-
-
-def make_optimizer(settings: Settings) -> Any:
-    """Make the optimiser.
-
-    Parameters
-    ----------
-    settings : Settings
-        The experiment.
-
-    Returns
-    -------
-    AbstractOptimizer
-        The optimiser.
-    """
-    from ..adaptation import OPTIMIZERS
-
-    kind = settings.optimizer.__struct_config__.tag
-    return OPTIMIZERS[str(kind)](**_fields(settings.optimizer))

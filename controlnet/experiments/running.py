@@ -77,6 +77,8 @@ def run_experiment(
     settings, watcher = plan.settings, watcher or Watcher()
     with claim_folder(folder):
         dataset = load(settings.data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir)
+        if settings.data.train_samples is not None:
+            dataset = dataset.with_train_samples(settings.data.train_samples)
         trainer = Trainer(settings, dataset, threads, watcher)
         recorder = _Recorder(plan, folder)
         recorder.save(trainer.plant.parameters)
@@ -113,6 +115,7 @@ def _results(history: list[Epoch]) -> dict[str, Any]:
         "test_error_percent": last.test_error_percent,
         "validation_error_percent": last.validation_error_percent,
         "train_loss": last.train_loss,
+        "amount_of_control": last.amount_of_control,
         "converged_percent": last.converged_percent,
         "diverged_percent": last.diverged_percent,
         "simulated": last.simulated,

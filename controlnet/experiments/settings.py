@@ -23,17 +23,21 @@ class StrictTable(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Data(StrictTable, frozen=True):
-    """``[data]``: a name of `controlnet.data.DATASETS`."""
+    """``[data]``: a name of `controlnet.data.DATASETS`, and how many of its training samples are used (unset: all)."""
 
     name: str = "digits"
+    train_samples: Count | None = None
 
 
 class Network(StrictTable, frozen=True):
-    """``[network]``: fields of `DeepNetwork.initialize`; sizes of input and output follow from the data."""
+    """``[network]``: fields of `DeepNetwork.initialize`; sizes of input and output follow from the data.
+
+    `feedback`, if unset, is random for methods that learn it and for DFA, else the product of the forward weights.
+    """
 
     hidden: Annotated[tuple[Width, ...], Meta(max_length=100)] = (64, 64)
     activation: Activation | tuple[Activation, ...] = "tanh"
-    feedback: Literal["weight-product", "random", "jacobian-transpose"] = "weight-product"
+    feedback: Literal["weight-product", "random", "jacobian-transpose"] | None = None
     feedback_noise: NonNegative = 0.0
     initialization: Literal["xavier-normal", "xavier-uniform", "orthogonal"] = "xavier-normal"
     dtype: Literal["float64", "float32"] = "float64"
@@ -84,20 +88,30 @@ class Simulation(StrictTable, frozen=True):
     steps: Count = 500
 
 
+class Noise(StrictTable, frozen=True):
+    """``[noise]``: noise in the apical compartments; none if sigma is 0, low-pass filtered if it has a tau."""
+
+    sigma: NonNegative = 0.0
+    sigma_output: NonNegative | None = None
+    tau: Positive | None = None
+
+
 class Objective(StrictTable, frozen=True):
-    """``[objective]``: the loss, and how strongly the reference pulls."""
+    """``[objective]``: the loss, and how strongly the reference pulls (unset: strongly for Strong-DFC only)."""
 
     loss: Literal["cross-entropy", "mse"] = "cross-entropy"
-    feedback: Literal["nudged", "strong"] = "nudged"
+    feedback: Literal["nudged", "strong"] | None = None
     stepsize: Positive = 0.1
     target_value: Probability | None = None
 
 
 class Law(StrictTable, frozen=True):
-    """``[law]``: options of `DFC`."""
+    """``[law]``: options of `DFC`; `rule` and `damping` of `MinimumNorm` and `GaussNewton`, `derivative` of `DFA`."""
 
-    rule: Literal["nonlinear-difference", "voltage-difference"] = "nonlinear-difference"
+    rule: Literal["nonlinear-difference", "voltage-difference"] | None = None
     converged_only: bool = False
+    damping: NonNegative = 0.0
+    derivative: bool = True
 
 
 class SGD(StrictTable, frozen=True, tag_field="kind", tag="sgd"):
@@ -130,6 +144,36 @@ class RMSprop(StrictTable, frozen=True, tag_field="kind", tag="rmsprop"):
     epsilon: Positive = 0.03
 
 
+class Dynamics(StrictTable, frozen=True):
+    """``[feedback.network]``: dynamics of the network while its feedback weights learn; unset as in ``[network]``."""
+
+    tau_v: Positive | None = None
+    tau_apical: Positive | None = None
+    tau_control: Positive | None = None
+    transmission: Literal["instantaneous", "delayed"] | None = None
+
+
+class Feedback(StrictTable, frozen=True):
+    """``[feedback]``: how the feedback weights learn.
+
+    Two-phase learning passes through the data once for Q, then once for W and b; single-phase learning takes both from
+    one noisy simulation.  Controller and simulation of the feedback phase are those of the experiment if unset.
+    """
+
+    learning: Literal["none", "two-phase", "single-phase"] | None = None
+    pretraining_epochs: Annotated[int, Meta(ge=0, le=10**9)] = 0
+    extra_epochs: Annotated[int, Meta(ge=0, le=10**9)] = 0
+    output_layer: bool = True
+    layer_scaling: bool = False
+    high_pass: Positive = 0.5
+    network: Dynamics = Dynamics()
+    controller: PI | Proportional | Integral | PID | None = None
+    simulation: Simulation | None = None
+    noise: Noise = Noise(sigma=0.1)
+    optimizer: Adam | SGD | RMSprop = Adam()
+    pretraining_optimizer: Adam | SGD | RMSprop | None = None
+
+
 class Train(StrictTable, frozen=True):
     """``[train]``: the schedule."""
 
@@ -148,7 +192,9 @@ class Settings(StrictTable, frozen=True):
     network: Network = Network()
     controller: PI | Proportional | Integral | PID = PI()
     simulation: Simulation = Simulation()
+    noise: Noise = Noise()
     objective: Objective = Objective()
     law: Law = Law()
     optimizer: Adam | SGD | RMSprop = Adam()
+    feedback: Feedback = Feedback()
     train: Train = Train()

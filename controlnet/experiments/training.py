@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._blocks import one_blas_thread
-from ..adaptation import Backprop
+from ..adaptation import Backprop, amount_of_control
 from ..analysis import angles_by_layer
 from ..base import Array
 from ..data import Dataset, Split
 from ..errors import ConfigError, LearningDivergedError
 from ..objective import Lesson
-from .methods import make_loop, make_network, make_objective, make_optimizer
+from .phases import Optimizers, Phase, feedback_phase, forward_phase, make_network
 from .settings import Settings
 
-PURPOSES = ("split", "init", "shuffle", "noise")
+PURPOSES = ("split", "init", "shuffle", "noise", "feedback shuffle")
 
 
 def seeds(seed: int) -> dict[str, np.random.SeedSequence]:
@@ -40,10 +40,15 @@ def seeds(seed: int) -> dict[str, np.random.SeedSequence]:
 
 
 class Epoch(NamedTuple):
-    """What one epoch brought; `simulated` samples were judged by `Convergence`, none if the law simulates nothing."""
+    """What one epoch brought.
+
+    `amount_of_control` is the mean of H = |Q u|^2 over the training samples, `simulated` the number of those that were
+    judged by `Convergence`: none if the law simulates nothing.
+    """
 
     epoch: int
     train_loss: float
+    amount_of_control: float | None
     validation_error_percent: float
     test_error_percent: float
     converged_percent: float | None
@@ -65,18 +70,18 @@ class Watcher:
         method : str
             The method.
         epochs, batches : int
-            Number of epochs, and of minibatches in each.
+            Number of epochs, and of minibatches in all, those of the feedback phases included.
         """
 
-    def on_batch(self, epoch: int, loss: float) -> None:
+    def on_batch(self, epoch: int, loss: float | None) -> None:
         """Hear of a minibatch.
 
         Parameters
         ----------
         epoch : int
-            The running epoch, from 1.
-        loss : float
-            Its mean loss so far.
+            The running epoch, from 1; 0 for the pre-training of the feedback weights.
+        loss : float or None
+            Its mean loss so far; None while the feedback weights learn alone.
         """
 
     def on_epoch(self, epoch: Epoch) -> None:
@@ -98,11 +103,16 @@ class _Tally:
     judged: int = 0
     converged: int = 0
     diverged: int = 0
+    control: float = 0.0
+    controlled: int = 0
 
     def add(self, lesson: Lesson, proposal: Any) -> None:
         n = len(lesson.inputs)
         self.loss += n * lesson.objective.loss.value(lesson.output, lesson.labels)
         self.samples += n
+        if proposal.control is not None and lesson.plant.feedback is not None:
+            self.control += float(amount_of_control(lesson.plant, proposal.control).sum())
+            self.controlled += n
         if proposal.converged is not None:
             self.judged += n
             self.converged += int(proposal.converged.sum())
@@ -125,12 +135,19 @@ class Trainer:
         Number of threads; all cores if not given. The result does not depend on it.
     watcher : Watcher, optional
         Is told of every minibatch and epoch.
+    compiled : bool
+        False to run the kernels as plain Python.
     """
 
     def __init__(
-        self, settings: Settings, dataset: Dataset, threads: int | None = None, watcher: Watcher | None = None
+        self,
+        settings: Settings,
+        dataset: Dataset,
+        threads: int | None = None,
+        watcher: Watcher | None = None,
+        compiled: bool = True,
     ) -> None:
-        self.settings, self.dataset, self.threads = settings, dataset, threads
+        self.settings, self.dataset, self.threads, self.compiled = settings, dataset, threads, compiled
         self.watcher = watcher or Watcher()
         if settings.train.batch_size > len(dataset.train.labels):
             raise ConfigError(
@@ -138,17 +155,19 @@ class Trainer:
                 f"got {settings.train.batch_size}"
             )
         source = seeds(settings.seed)
-        plant = make_network(settings, dataset.train.inputs.shape[1], dataset.classes, source["init"])
-        self.loop = make_loop(settings, plant)
-        self.objective = make_objective(settings.objective)
-        self.optimizer = make_optimizer(settings)
-        self.memory: dict[str, Array] = {}
-        self._shuffle = np.random.default_rng(source["shuffle"])
+        self.plant: Any = make_network(settings, dataset.train.inputs.shape[1], dataset.classes, source["init"])
+        self.forward = forward_phase(settings)
+        self.optimizers = Optimizers(settings)
+        self._shuffles = {
+            "forward": np.random.default_rng(source["shuffle"]),
+            "feedback": np.random.default_rng(source["feedback shuffle"]),
+        }
+        self._noise, self._lessons = source["noise"], 0
 
     @property
-    def plant(self) -> Any:
-        """The network as it is now."""
-        return self.loop.plant
+    def loop(self) -> Any:
+        """The loop in which the forward weights learn, around the network as it is now."""
+        return self.forward.loop(self.plant, self.compiled)
 
     def epochs(self) -> Iterator[Epoch]:
         """Train, one epoch an iteration.
@@ -163,69 +182,123 @@ class Trainer:
         DivergedError, LearningDivergedError
             If a simulation or the learning diverges.
         """
-        train = self.settings.train
+        train, feedback = self.settings.train, self.settings.feedback
+        alone, first = (feedback_phase(self.settings, name) for name in ("feedback", "pretraining"))
+        before = [alone] if alone and feedback.learning == "two-phase" else []
+        after = [alone] * feedback.extra_epochs if alone else []
+        pretraining = [first] * feedback.pretraining_epochs if first else []
         batches = -(-len(self.dataset.train.labels) // train.batch_size)
-        self.watcher.on_start(self.settings.method, train.epochs, batches)
+        passes = len(pretraining) + train.epochs * (1 + len(before) + len(after))
+        self.watcher.on_start(self.settings.method, train.epochs, passes * batches)
+        start = time.perf_counter()
+        for phase in pretraining:
+            self._pass(phase, 0)
         for number in range(1, train.epochs + 1):
+            for phase in before:
+                self._pass(phase, number)
+            tally = self._pass(self.forward, number)
+            for phase in after:
+                self._pass(phase, number)
+            yield self._epoch(number, tally, start)
             start = time.perf_counter()
-            tally = _Tally()
-            with one_blas_thread():
-                for lesson in self.lessons():
-                    self.learn(lesson, tally)
-                    self.watcher.on_batch(number, tally.loss / tally.samples)
-                validation = self.error_percent(self.dataset.validation)
-                test = self.error_percent(self.dataset.test)
-            yield Epoch(
-                number,
-                tally.loss / tally.samples,
-                validation,
-                test,
-                tally.percent(tally.converged),
-                tally.percent(tally.diverged),
-                tally.judged,
-                tally.converged,
-                tally.diverged,
-                time.perf_counter() - start,
-            )
 
-    def lessons(self) -> Iterator[Lesson]:
-        """Give the shuffled minibatches of one epoch.
+    def _epoch(self, number: int, tally: _Tally, start: float) -> Epoch:
+        with one_blas_thread():
+            validation = self.error_percent(self.dataset.validation)
+            test = self.error_percent(self.dataset.test)
+        return Epoch(
+            epoch=number,
+            train_loss=tally.loss / tally.samples,
+            amount_of_control=tally.control / tally.controlled if tally.controlled else None,
+            validation_error_percent=validation,
+            test_error_percent=test,
+            converged_percent=tally.percent(tally.converged),
+            diverged_percent=tally.percent(tally.diverged),
+            simulated=tally.judged,
+            converged=tally.converged,
+            diverged=tally.diverged,
+            seconds=time.perf_counter() - start,
+        )
 
-        Yields
-        ------
-        Lesson
-            A minibatch; the last may be smaller.
-        """
-        train, simulation = self.dataset.train, self.settings.simulation
-        order = self._shuffle.permutation(len(train.labels))
-        for first in range(0, len(order), self.settings.train.batch_size):
-            part = order[first : first + self.settings.train.batch_size]
-            inputs = train.inputs[part].astype(self.plant.dtype, copy=False)
-            yield Lesson(
-                self.plant, inputs, train.labels[part], self.objective, simulation.dt, simulation.steps, self.threads
-            )
+    def _pass(self, phase: Phase, epoch: int) -> _Tally:
+        """Let a phase learn from every minibatch once."""
+        tally, forward = _Tally(), phase is self.forward
+        with one_blas_thread():
+            for part in self.minibatches("forward" if forward else "feedback"):
+                self.learn(phase, part, tally)
+                self.watcher.on_batch(epoch, tally.loss / tally.samples if forward else None)
+        return tally
 
-    def learn(self, lesson: Lesson, tally: _Tally) -> None:
-        """Apply what the law wants after one minibatch.
+    def minibatches(self, shuffle: str = "forward") -> Iterator[Array]:
+        """Give the shuffled minibatches of one pass through the training data.
 
         Parameters
         ----------
-        lesson : Lesson
-            The minibatch.
-        tally : _Tally
-            Sums of the epoch, added to.
+        shuffle : {"forward", "feedback"}
+            Which source of shuffles to take, so that all methods see the same order of forward passes.
+
+        Yields
+        ------
+        array of int
+            Indices of samples; the last minibatch may be smaller.
         """
+        order, size = (
+            self._shuffles[shuffle].permutation(len(self.dataset.train.labels)),
+            self.settings.train.batch_size,
+        )
+        for first in range(0, len(order), size):
+            yield order[first : first + size]
+
+    def lesson(self, phase: Phase, loop: Any, part: Array) -> Lesson:
+        """Give what a phase learns from some samples.
+
+        Parameters
+        ----------
+        phase : Phase
+            What learns.
+        loop : ClosedLoop
+            Its loop.
+        part : array of int
+            Indices of samples.
+
+        Returns
+        -------
+        Lesson
+            Inputs, labels, objective and time grid, with noise of its own.
+        """
+        train, source = self.dataset.train, self._noise
+        seed = np.random.SeedSequence(source.entropy, spawn_key=(*source.spawn_key, self._lessons))
+        self._lessons += 1
+        inputs = train.inputs[part].astype(self.plant.dtype, copy=False)
+        labels, grid = train.labels[part], (phase.dt, phase.steps, self.threads, seed)
+        return Lesson(loop.plant, inputs, labels, phase.objective, *grid)
+
+    def learn(self, phase: Phase, part: Array, tally: _Tally) -> None:
+        """Apply what a phase's law wants after one minibatch.
+
+        Parameters
+        ----------
+        phase : Phase
+            What learns.
+        part : array of int
+            Indices of samples.
+        tally : _Tally
+            Sums of the pass, added to.
+        """
+        loop = phase.loop(self.plant, self.compiled)
+        lesson = self.lesson(phase, loop, part)
         # What overflows is reported below, in words.
         with np.errstate(over="ignore", invalid="ignore"):
-            proposal = self.loop.law.propose(self.loop, lesson)
+            proposal = loop.law.propose(loop, lesson)
             tally.add(lesson, proposal)
-            new, self.memory = self.optimizer.apply(self.plant.parameters, proposal.change, self.memory)
+            new = self.optimizers.apply(phase, self.plant.parameters, proposal.change)
         if not (math.isfinite(tally.loss) and all(np.isfinite(array).all() for array in new.values())):
+            rate = "optimizer" if phase is self.forward else "feedback.optimizer"
             raise LearningDivergedError(
                 f"{self.settings.method}: the training diverged (loss or weights are not finite): "
-                "take a smaller optimizer.learning_rate"
+                f"take a smaller {rate}.learning_rate"
             )
-        self.loop = replace(self.loop, plant=self.plant.with_parameters(new))
+        self.plant = self.plant.with_parameters(new)
 
     def diagnostics(self) -> dict[str, Array]:
         """Look at the trained network once more.
@@ -239,10 +312,11 @@ class Trainer:
         test, n = self.dataset.test, self.dataset.classes
         pairs = n * test.labels + self.plant.predict(test.inputs).argmax(axis=1)
         found = {"test_confusion": np.bincount(pairs, minlength=n * n).reshape(n, n)}
-        if not isinstance(self.loop.law, Backprop):
-            lesson = next(self.lessons())
+        if self.settings.method != "bp":
+            loop = self.loop
+            lesson = self.lesson(self.forward, loop, next(self.minibatches()))
             with one_blas_thread():
-                wanted, bp = (law.propose(self.loop, lesson).change for law in (self.loop.law, Backprop()))
+                wanted, bp = (law.propose(loop, lesson).change for law in (loop.law, Backprop()))
             angles = angles_by_layer(wanted, bp)
             found["angle_to_bp"] = np.array([angles[f"W{i}"] for i in range(len(self.plant.weights))])
         return found

@@ -1,0 +1,109 @@
+"""Settings that are allowed alone but not together."""
+
+from __future__ import annotations
+
+from ..errors import ConfigError
+from .methods import METHODS, Method
+from .phases import asleep
+from .settings import Settings
+
+
+def refuse_together(settings: Settings) -> None:
+    """Raise if settings contradict each other or the method.
+
+    Parameters
+    ----------
+    settings : Settings
+        A complete experiment.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting, what was expected, and what it is.
+    """
+    method, learning = METHODS[settings.method], settings.feedback.learning
+    _refuse_network(settings)
+    _refuse_objective(settings, method)
+    _refuse_learning(settings, method)
+    if method.simulates:
+        _refuse_simulation(settings, "")
+    if method.simulates and learning == "single-phase":
+        _refuse_silence(settings, "")
+    if learning == "two-phase" or (learning != "none" and _extra_passes(settings)):
+        _refuse_simulation(asleep(settings), "feedback.")
+        _refuse_silence(asleep(settings), "feedback.")
+
+
+def _extra_passes(settings: Settings) -> int:
+    return settings.feedback.pretraining_epochs + settings.feedback.extra_epochs
+
+
+def _refuse(path: str, expected: str, got: object) -> None:
+    raise ConfigError(f"{path}: expected {expected}, got {got}")
+
+
+def _refuse_network(settings: Settings) -> None:
+    network = settings.network
+    if not isinstance(network.activation, str) and len(network.activation) != len(network.hidden):
+        expected = f"one name, or one for each of {len(network.hidden)} hidden layers"
+        _refuse("network.activation", expected, len(network.activation))
+    needs_weights = settings.feedback.learning != "none" or settings.method in ("dfa", "dfc-fixed-ssa")
+    if needs_weights and network.feedback == "jacobian-transpose":
+        expected = f"weight-product or random, as {settings.method} needs feedback weights Q"
+        _refuse("network.feedback", expected, network.feedback)
+
+
+def _refuse_objective(settings: Settings, method: Method) -> None:
+    feedback = settings.objective.feedback
+    if method.strong and feedback != "strong":
+        _refuse("objective.feedback", f"strong for {settings.method}", feedback)
+    if settings.method.endswith("ssa") and feedback == "strong":
+        expected = (
+            f"nudged for {settings.method}: strong feedback leaves the point where the analytic update linearises"
+        )
+        _refuse("objective.feedback", expected, feedback)
+
+
+def _refuse_learning(settings: Settings, method: Method) -> None:
+    feedback = settings.feedback
+    if feedback.learning not in method.learning:
+        _refuse("feedback.learning", f"{' or '.join(method.learning)} for {settings.method}", feedback.learning)
+    if feedback.learning == "single-phase" and settings.law.converged_only:
+        _refuse("law.converged_only", "false, as single-phase learning takes all samples", "true")
+
+
+def _refuse_silence(settings: Settings, prefix: str) -> None:
+    """Refuse feedback learning without noise, and time constants that it cannot use."""
+    noise, feedback = settings.noise, settings.feedback
+    if not noise.sigma and not noise.sigma_output:
+        _refuse(f"{prefix}noise.sigma", "a number > 0, as feedback weights learn from noise", noise.sigma)
+    if feedback.layer_scaling and noise.tau is None:
+        _refuse(f"{prefix}noise.tau", "a number > 0, as feedback.layer_scaling takes tau_v / tau", "none")
+    dt = settings.simulation.dt
+    if feedback.learning == "single-phase" and feedback.high_pass < dt:
+        _refuse(
+            "feedback.high_pass", f"at least {_path(settings, prefix, 'simulation')}.dt = {dt:g}", feedback.high_pass
+        )
+
+
+def _path(settings: Settings, prefix: str, table: str) -> str:
+    """Give where a table stands that the feedback phase may share with the experiment."""
+    return table if not prefix or getattr(settings.feedback, table) is None else f"{prefix}{table}"
+
+
+def _refuse_simulation(settings: Settings, prefix: str) -> None:
+    """Refuse steps that are too long for the fastest time constant, and noise that the scheme does not know."""
+    network, simulation, noise = settings.network, settings.simulation, settings.noise
+    where = _path(settings, prefix, "simulation")
+    times = {"tau_apical": network.tau_apical, "tau_control": network.tau_control}
+    times |= {"tau_v": network.tau_v} if network.soma == "dynamic" else {}
+    name, shortest = min(
+        ((name, time) for name, time in times.items() if time), key=lambda each: each[1], default=("", 0)
+    )
+    if 0 < shortest < simulation.dt:
+        expected = f"at most {shortest:g}, the stability limit that network.{name} sets for explicit steps"
+        _refuse(f"{where}.dt", expected, simulation.dt)
+    if noise.tau is not None and noise.tau < simulation.dt:
+        _refuse(f"{prefix}noise.tau", f"at least {where}.dt = {simulation.dt:g}", noise.tau)
+    if (noise.sigma or noise.sigma_output) and simulation.integrator != "sequential":
+        _refuse(f"{where}.integrator", "sequential, which alone takes noise", simulation.integrator)
