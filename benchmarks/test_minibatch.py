@@ -1,29 +1,49 @@
-"""A continuous DFC minibatch of 784-256-256-256-10 against the matrix-product floor of the same run."""
+"""Minibatches of 784-256-256-256-10 against the matrix-product floor of the same run."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from conftest import SIZES, STEPS, THREADS
-
-import controlnet as cn
+from minibatches import dfc, feedback_step, random_numbers, single_phase
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_continuous_dfc(benchmark: Any, floor: Callable[[str], float], dtype: str) -> None:
-    rng = np.random.default_rng(1)
-    network = cn.plants.DeepNetwork.initialize(SIZES, seed=0, dtype=dtype)
-    loop = cn.ClosedLoop(network, cn.controllers.PI(k_p=2.0, leak=1.5e-3), law=cn.adaptation.DFC())
-    inputs, labels = rng.normal(size=(32, SIZES[0])).astype(dtype), rng.integers(0, SIZES[-1], 32)
-    lesson = cn.Lesson(
-        network, inputs, labels, cn.Nudged(cn.CrossEntropy(), 0.1), dt=0.02, steps=STEPS, threads=THREADS
+def test_continuous_dfc(against_floor: Callable[..., None], dtype: str) -> None:
+    against_floor(dfc(dtype), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_noisy_single_phase(against_floor: Callable[..., None], dtype: str) -> None:
+    against_floor(single_phase(dtype), dtype, 128, learned="WQ", rounds=5)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_random_numbers(benchmark: Any, dtype: str) -> None:
+    """What the noise of the single-phase minibatch costs by itself."""
+    work = random_numbers(dtype)
+    work()
+    benchmark.pedantic(work, rounds=10)
+
+
+def test_feedback_step(against_floor: Callable[..., None]) -> None:
+    against_floor(feedback_step("float64"), "float64", 32, 44, "Q", rounds=50)
+
+
+@pytest.mark.parametrize(("work", "calls"), [("single_phase", 3), ("feedback_step", 300)])
+def test_memory(benchmark: Any, work: str, calls: int) -> None:
+    """Peak of a process of its own: above what program, weights and data need, and its growth over many calls."""
+    script = Path(__file__).parent / "minibatches.py"
+    output = benchmark.pedantic(
+        subprocess.check_output,
+        args=([sys.executable, str(script), work, str(calls)],),
+        kwargs={"text": True},
+        rounds=1,
     )
-    loop.law.propose(loop, lesson)  # compiles
-    before = floor(dtype)
-    benchmark.pedantic(loop.law.propose, args=(loop, lesson), rounds=10, warmup_rounds=1)
-    seconds = (before + floor(dtype)) / 2
-    benchmark.extra_info |= {"floor_seconds": seconds, "ratio_to_floor": benchmark.stats.stats.median / seconds}
-    print(f"\n{dtype}: floor {seconds:.3f} s, ratio {benchmark.extra_info['ratio_to_floor']:.2f}")
+    above, growth = map(float, output.split())
+    benchmark.extra_info |= {"megabytes_above_data": above, "megabytes_grown": growth}
+    print(f"\n{work}: {above:.0f} MB above program and data, {growth:.1f} MB more after {calls} calls")

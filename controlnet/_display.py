@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .experiments import METHODS
 from .experiments.training import Epoch, Watcher
 
 HEADINGS = {
@@ -31,8 +32,9 @@ HEADINGS = {
 }
 
 
-SILENT = ("bp", "dfa", "mn", "gn", "dfc-fixed-ssa")
-"""Methods that as a rule simulate nothing, so that nothing is compiled."""
+def _compiles(method: str) -> bool:
+    """Say whether a method simulates anything as a rule, so that a loop may have to be compiled."""
+    return METHODS[method].simulates or METHODS[method].learning[0] != "none"
 
 
 def _number(value: Any) -> str:
@@ -44,7 +46,7 @@ class Lines(Watcher):
 
     def on_start(self, method: str, epochs: int, batches: int) -> None:
         self._method = method
-        note = "" if method in SILENT else " (a loop that was never used before is compiled first)"
+        note = " (a loop that was never used before is compiled first)" if _compiles(method) else ""
         print(f"{method}: {epochs} epochs, {batches} minibatches{note}", file=sys.stderr, flush=True)
 
     def on_epoch(self, epoch: Epoch) -> None:
@@ -78,7 +80,7 @@ class Bars(Watcher, AbstractContextManager["Bars"]):
         self._progress.stop()
 
     def on_start(self, method: str, epochs: int, batches: int) -> None:
-        words = "starting" if method in SILENT else "starting; compiles the loop if it is new"
+        words = "starting; compiles the loop if it is new" if _compiles(method) else "starting"
         self._error, self._epochs = "", epochs
         self._task = self._progress.add_task(words, total=batches, method=method)
 

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden import Golden, assert_descends, assert_trajectories_equal
+from golden import SIGNALS, Golden, assert_equal, gradients, trajectories
 
 import controlnet
 from controlnet import ClosedLoop, DivergedError
 from controlnet._source import source_tag
-from controlnet.adaptation import DFC
-from controlnet.base import Array
+from controlnet.adaptation import DFC, FeedbackLearning, SinglePhase
+from controlnet.base import AbstractLaw, Array
 from controlnet.controllers import PI, PID
-from controlnet.integrators import RK4
+from controlnet.integrators import RK4, AbstractNoise, FilteredNoise, Sequential, WhiteNoise
 from controlnet.plants import DeepNetwork, Pendulum
 
 ROOT = Path(controlnet.__file__).parent.parent
@@ -90,6 +90,46 @@ def test_threads_give_the_same_bits() -> None:
         assert all(other.change[name].tobytes() == change.tobytes() for name, change in one.change.items())
 
 
+NOISY: dict[str, tuple[AbstractLaw, AbstractNoise]] = {
+    "single phase": (SinglePhase(), FilteredNoise(sigma=0.05, sigma_output=0.02, tau=0.1)),
+    "feedback": (FeedbackLearning(high_pass=0.3), WhiteNoise(sigma=0.05)),
+}
+"""The second combination is that of `test_feedback_theory`."""
+
+
+def noisy(name: str, **options: Any) -> ClosedLoop:
+    law, noise = NOISY[name]
+    return replace(learning(**options), law=law, integrator=Sequential(noise=noise))
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_noisy_network_equals_plain_python(name: str) -> None:
+    """From the same seed: the numbers drawn are those of the compiled code, to their rounding."""
+    r, options = lesson_of(20)
+    options["record"] += ("v_apical",)
+    compiled, plain = (noisy(name, compiled=choice).simulate(r, seed=4, **options) for choice in (True, False))
+    for signal, values in compiled.to_dict().items():
+        np.testing.assert_allclose(values, plain.to_dict()[signal], rtol=0, atol=1e-12, err_msg=signal)
+    for signal, means in compiled.mean.items():
+        np.testing.assert_allclose(means, plain.mean[signal], rtol=0, atol=1e-12, err_msg=signal)
+    assert compiled.change.keys() == plain.change.keys() >= {"Q0", "Q1", "Q2"}
+    for parameter, change in compiled.change.items():
+        np.testing.assert_allclose(change, plain.change[parameter], rtol=0, atol=1e-12, err_msg=parameter)
+        assert np.abs(change).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_threads_and_other_blocks_do_not_touch_the_noise(name: str) -> None:
+    r, options = lesson_of(40)
+    one, two = (noisy(name).simulate(r, seed=4, threads=threads, **options) for threads in (1, 2))
+    for signal, values in one.to_dict().items():
+        assert values.tobytes() == two.to_dict()[signal].tobytes()
+    assert all(two.change[parameter].tobytes() == change.tobytes() for parameter, change in one.change.items())
+    first = noisy(name).simulate(r[:16], seed=4, **(options | {"inputs": options["inputs"][:16]}))
+    assert first.x.tobytes() == one.x[:, :16].tobytes()
+    assert first.x.tobytes() != noisy(name).simulate(r, seed=5, **options).x[:, :16].tobytes()
+
+
 def test_divergence_in_compiled_code() -> None:
     r, options = lesson_of(20)
     r[18] = 1e9
@@ -103,8 +143,16 @@ def test_golden_case_of_each_loop(name: str) -> None:
     """The first shares the loop of the tests above, the others have another integrator or comparator."""
     case = Golden(name)
     response = case.simulate(compiled=True)
-    assert_trajectories_equal(response, case)
-    assert_descends(response.change, case.arrays, "_cont")
+    found = trajectories(response, case) | gradients(response.change, "_cont")
+    assert_equal(found, {name: case.arrays[name] for name in found})
+
+
+@pytest.mark.parametrize("name", ["j1_fb_two_phase", "j2_fb_two_phase_filtered"])
+def test_golden_case_of_feedback_learning(name: str) -> None:
+    case = Golden(name)
+    loop = case.loop(compiled=True, law=FeedbackLearning())
+    found = trajectories(case.lesson.simulate(loop, record=("u", *SIGNALS)), case)
+    assert_equal(found, {name: case.arrays[name] for name in found})
 
 
 @pytest.fixture(scope="module")

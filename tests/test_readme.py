@@ -31,7 +31,7 @@ def test_links_lead_somewhere(document: str) -> None:
 
 
 def test_methods_and_experiments_exist() -> None:
-    listed = set(re.findall(r"^\| `([a-z-]+)` \| [^|]*\| [A-Z]", README, re.MULTILINE))
+    listed = set(re.findall(r"^\| `([a-z0-9-]+)` \| [^|]*\| [A-Z]", README, re.MULTILINE))
     assert listed == set(METHODS)
     commands = re.findall(r"controlnet run ([a-z][a-z-]*)(?![\w.-])", README)
     assert commands and set(commands) <= set(catalogue())

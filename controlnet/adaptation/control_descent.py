@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base import AbstractLaw, Array, Parameters, Proposal
+from .dfc import solve_loop
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop
@@ -34,9 +35,9 @@ class ControlDescent(AbstractLaw):
         voltages = plant.voltages(below, [u @ q.T for q in plant.feedback])
         J = plant.jacobian(voltages)
         a, b = loop.controller.steady_relation()
-        E = a * loop.comparator.sensitivity(voltages[-1])
-        matrix = (E @ (J @ Q) + b * np.eye(plant.noutputs)).swapaxes(1, 2)
-        signal = np.linalg.solve(matrix, (u @ (Q.T @ Q))[:, :, None]).swapaxes(1, 2) @ E @ J
+        E = plant.dtype.type(a) * loop.comparator.sensitivity(voltages[-1])
+        matrix = E @ (J @ Q) + plant.dtype.type(b) * np.eye(plant.noutputs, dtype=plant.dtype)
+        signal = solve_loop(matrix.swapaxes(1, 2), (u @ (Q.T @ Q))[:, :, None]).swapaxes(1, 2) @ E @ J
         deltas = np.split(2 * signal[:, 0], np.cumsum(plant.sizes[1:-1]), axis=1)
         change: Parameters = {}
         for i, (delta, r) in enumerate(zip(deltas, plant.rates(voltages), strict=True)):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..base import Array
+from ..base import Array, Parameters, Proposal
+from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop
@@ -41,6 +42,30 @@ class Convergence:
     diverged: Array
 
     @classmethod
+    def tried(cls, loop: ClosedLoop, lesson: Lesson, response: Response) -> Convergence | None:
+        """Judge as `of` does, if the controller says what holds at rest.
+
+        Parameters
+        ----------
+        loop : ClosedLoop
+            The loop that was simulated.
+        lesson : Lesson
+            What it was simulated on.
+        response : Response
+            What came out.
+
+        Returns
+        -------
+        Convergence or None
+            The verdict; None if the controller has no `steady_relation`.
+        """
+        try:
+            loop.controller.steady_relation()
+        except InputError:
+            return None
+        return cls.of(loop, lesson, response)
+
+    @classmethod
     def of(cls, loop: ClosedLoop, lesson: Lesson, response: Response) -> Convergence:
         """Judge the last step of a simulation.
 
@@ -67,6 +92,31 @@ class Convergence:
         if noisy:
             return cls(gap < NOISY_TOLERANCE * scale, gap > scale)
         return cls((gap < TOLERANCE * scale) & (last < LARGEST_ERROR**2 * first), gap > scale)
+
+
+def judged(loop: ClosedLoop, lesson: Lesson, response: Response, change: Parameters) -> Proposal:
+    """Give a change together with what its simulation says: which samples settled, and their control.
+
+    Parameters
+    ----------
+    loop : ClosedLoop
+        The loop that was simulated.
+    lesson : Lesson
+        What it was simulated on.
+    response : Response
+        What came out.
+    change : dict of arrays
+        What the law wants.
+
+    Returns
+    -------
+    Proposal
+        Without a verdict if the controller does not say what holds at rest.
+    """
+    control, verdict = steady_control(loop, response), Convergence.tried(loop, lesson, response)
+    if verdict is None:
+        return Proposal(change, control=control)
+    return Proposal(change, verdict.converged, verdict.diverged, control)
 
 
 def steady_control(loop: ClosedLoop, response: Response) -> Array:

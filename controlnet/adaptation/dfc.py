@@ -31,7 +31,7 @@ from ..layered import (
 )
 from ..objective import Strong
 from ..wires import finish_nothing, keep_parameters
-from .convergence import Convergence, steady_control
+from .convergence import Convergence, judged
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop
@@ -240,27 +240,16 @@ class DFC(AbstractLaw):
             u = analytic_control(loop, lesson)
             return Proposal(self._at(loop.plant, lesson, *_state_under(u, lesson)), control=u)
         response = self._simulate(loop, lesson, None)
-        verdict = self._verdict(loop, lesson, response)
-        weight = None if verdict is None or not self.converged_only else verdict.converged.astype(loop.plant.dtype)
+        weight = None
+        if self.converged_only:
+            weight = Convergence.of(loop, lesson, response).converged.astype(loop.plant.dtype)
         if self.update == "steady-state":
             change = self._at(loop.plant, lesson, *_final_state(response), weight)
         elif weight is None or weight.all():
             change = response.change
         else:
             change = self._simulate(loop, lesson, weight).change
-        control = steady_control(loop, response)
-        if verdict is None:
-            return Proposal(change, control=control)
-        return Proposal(change, verdict.converged, verdict.diverged, control)
-
-    def _verdict(self, loop: ClosedLoop, lesson: Lesson, response: Response) -> Convergence | None:
-        """Judge convergence, if the controller says what holds at rest."""
-        try:
-            return Convergence.of(loop, lesson, response)
-        except InputError:
-            if self.converged_only:
-                raise
-            return None
+        return judged(loop, lesson, response, change)
 
     def _simulate(self, loop: ClosedLoop, lesson: Lesson, weight: Array | None) -> Response:
         record = () if self.update == "continuous" else ("v", "v_basal", "r")
@@ -318,14 +307,38 @@ def analytic_control(loop: ClosedLoop, lesson: Lesson) -> Array:
     y = lesson.output
     gain = loop.comparator.sensitivity(y) @ plant.jacobian(lesson.voltages) @ plant.stacked_feedback()
     error = loop.comparator.compare(lesson.reference, y)
-    matrix = a * gain + b * np.eye(plant.noutputs, dtype=plant.dtype)
+    number = plant.dtype.type
+    matrix = number(a) * gain + number(b) * np.eye(plant.noutputs, dtype=plant.dtype)
+    return np.asarray(solve_loop(matrix, number(a) * error[:, :, np.newaxis])[:, :, 0], plant.dtype)
+
+
+def solve_loop(matrix: Array, right: Array) -> Array:
+    """Solve (E J Q + alpha I) s = right for every sample.
+
+    Parameters
+    ----------
+    matrix : array (batch, n_L, n_L)
+        The linearised loop, or its transpose.
+    right : array (batch, n_L, 1)
+        Right side.
+
+    Returns
+    -------
+    array (batch, n_L, 1)
+        The solution.
+
+    Raises
+    ------
+    InputError
+        If a matrix is singular, rounding aside.
+    """
     try:
-        if b == 0 and (np.linalg.cond(matrix) > 0.01 / np.finfo(plant.dtype).eps).any():
+        if (np.linalg.cond(matrix) > 0.01 / np.finfo(matrix.dtype).eps).any():
             raise np.linalg.LinAlgError
-        u = np.linalg.solve(matrix, a * error[:, :, np.newaxis])
+        return np.asarray(np.linalg.solve(matrix, right))
     except np.linalg.LinAlgError:
-        raise InputError("DFC-SSA: E J Q + alpha I is singular: take a leak > 0 or other feedback weights") from None
-    return np.asarray(u[:, :, 0], plant.dtype)
+        message = "the loop's matrix E J Q + alpha I is singular: take a leak > 0 or other feedback weights"
+        raise InputError(message) from None
 
 
 def _state_under(u: Array, lesson: Lesson) -> tuple[list[Array], list[Array]]:

@@ -6,12 +6,12 @@ al. 2021, section 4; 2022, section 3).  The decay beta is the optimiser's weight
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .._check import require_above_zero, require_at_least_zero
 from .._kernel import kernel
 from ..base import AbstractLaw, Array, Block, Parameters, Proposal
 from ..errors import InputError
@@ -107,7 +107,7 @@ def finish(b: Block, l: FeedbackMemory) -> None:
 class FeedbackLearning(AbstractLaw):
     """Anti-Hebbian rule for the feedback weights, a mean over batch and time; the direction to move in.
 
-    Delta Q_i = -s_i / ((T - 1) B) times the sum over the T - 1 steps of v_fb_i[t] u[t + 1]^T, with
+    Delta Q_i = -s_i / ((T - 1) B) times the sum over the T - 1 steps of v_fb_i[t] u[t + 1]^T, from v_fb[0] = 0, with
     s_i = (1 + tau_v / tau_noise)^(L - i) / max(sigma_i, 0.01)^2 and sigma_i that of the integrator's noise.  Two-phase
     learning ("sleep") calls it with the network's own output as reference, or with the labels if feedback is strong.
 
@@ -130,10 +130,9 @@ class FeedbackLearning(AbstractLaw):
     finish = staticmethod(finish)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.layer_scaling < math.inf:
-            raise InputError(f"FeedbackLearning.layer_scaling: expected a number >= 0, got {self.layer_scaling!r}")
-        if self.high_pass is not None and not 0 < self.high_pass < math.inf:
-            raise InputError(f"FeedbackLearning.high_pass: expected a number > 0, got {self.high_pass!r}")
+        require_at_least_zero("FeedbackLearning", layer_scaling=self.layer_scaling)
+        if self.high_pass is not None:
+            require_above_zero("FeedbackLearning", high_pass=self.high_pass)
 
     def accumulators(self, plant: Any, batch: int) -> FeedbackMemory:
         if "Q0" not in plant.parameters:

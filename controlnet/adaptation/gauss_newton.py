@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from .._check import require_at_least_zero
 from ..activations import rate
 from ..base import AbstractLaw, Array, Parameters, Proposal
 from ..errors import InputError
@@ -32,7 +32,7 @@ class GaussNewton(AbstractLaw):
     damping: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_damping(self)
+        require_at_least_zero("GaussNewton", damping=self.damping)
 
     def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
         lesson.require(loop.plant)
@@ -63,7 +63,7 @@ class MinimumNorm(AbstractLaw):
     rule: Literal["voltage-difference", "nonlinear-difference"] = "voltage-difference"
 
     def __post_init__(self) -> None:
-        _check_damping(self)
+        require_at_least_zero("MinimumNorm", damping=self.damping)
         if self.rule not in ("voltage-difference", "nonlinear-difference"):
             raise InputError(
                 f"MinimumNorm.rule: expected voltage-difference or nonlinear-difference, got {self.rule!r}"
@@ -96,11 +96,6 @@ def minimum_norm(lesson: Lesson, damping: float = 0.0) -> list[Array]:
     blocks = _jacobians(lesson)
     signal = _solve(sum(J @ J.swapaxes(1, 2) for J in blocks), lesson.output_gradient, damping)
     return [-(signal[:, None] @ J)[:, 0] for J in blocks]
-
-
-def _check_damping(law: GaussNewton | MinimumNorm) -> None:
-    if not 0 <= law.damping < math.inf:
-        raise InputError(f"{type(law).__name__}.damping: expected a number >= 0, got {law.damping!r}")
 
 
 def _jacobians(lesson: Lesson) -> list[Array]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .._kernel import kernel
 from ..base import AbstractLaw, Block, Parameters, Proposal
 from ..errors import InputError
-from .convergence import Convergence
+from .convergence import judged
 from .dfc import DFC, DFCMemory
 from .dfc import adapt as adapt_forward
 from .dfc import finish as finish_forward
@@ -78,6 +78,4 @@ class SinglePhase(AbstractLaw):
         lesson.require(loop.plant)
         self.feedback.require(loop, lesson)
         response = lesson.simulate(loop)
-        verdict = Convergence.of(loop, lesson, response)
-        change = self.feedback.scaled(loop, response.change)
-        return Proposal(change, verdict.converged, verdict.diverged, response.mean["u"])
+        return judged(loop, lesson, response, self.feedback.scaled(loop, response.change))

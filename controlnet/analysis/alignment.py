@@ -75,5 +75,7 @@ def feedback_angle(Q: Array, direction: Array) -> Array:
     array (batch,)
         Angles in degrees.
     """
-    cosine = np.einsum("ij,bij->b", Q, direction) / (np.linalg.norm(Q) * np.linalg.norm(direction, axis=(1, 2)))
-    return np.asarray(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+    a, b = Q / np.linalg.norm(Q), direction / np.linalg.norm(direction, axis=(1, 2), keepdims=True)
+    return np.asarray(
+        np.degrees(2 * np.arctan2(np.linalg.norm(a - b, axis=(1, 2)), np.linalg.norm(a + b, axis=(1, 2))))
+    )

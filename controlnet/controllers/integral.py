@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._check import require_at_least_zero, require_finite
 from .._kernel import kernel
 from ..base import AbstractController, Array, copy
-from ._check import require_at_least_zero, require_finite
 
 
 class IntegralParams(NamedTuple):

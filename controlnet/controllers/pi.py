@@ -7,10 +7,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from .._check import require_at_least_zero, require_finite
 from .._kernel import kernel
 from ..base import AbstractController, Array
 from ..errors import InputError
-from ._check import require_at_least_zero, require_finite
 
 
 class PIParams(NamedTuple):

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._check import require_finite
 from .._kernel import kernel
 from ..base import AbstractController, Array, Block, System
 from ..errors import InputError
-from ._check import require_finite
 
 
 class PIDParams(NamedTuple):

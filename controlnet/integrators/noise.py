@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from .._check import require_above_zero, require_at_least_zero
 from .._kernel import kernel
 from .._random import fill_normal, stream
 from ..base import AbstractPlant, Array, Block, Kernel, copy
@@ -72,12 +73,14 @@ class AbstractNoise(ABC):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        for field in ("sigma", "sigma_output"):
-            value = getattr(self, field)
-            if value is not None and not 0 <= value < math.inf:
-                raise InputError(f"{name}.{field}: expected a number >= 0, got {value!r}")
-        if self.recorded is not None and (np.ndim(self.recorded) != 3 or not np.isfinite(self.recorded).all()):
-            raise InputError(f"{name}.recorded: expected finite numbers of shape (steps, batch, n)")
+        require_at_least_zero(name, sigma=self.sigma)
+        if self.sigma_output is not None:
+            require_at_least_zero(name, sigma_output=self.sigma_output)
+        if self.recorded is not None:
+            recorded = np.asarray(self.recorded)
+            if recorded.ndim != 3 or recorded.dtype.kind not in "fiu" or not np.isfinite(recorded).all():
+                raise InputError(f"{name}.recorded: expected finite numbers of shape (steps, batch, n)")
+            object.__setattr__(self, "recorded", recorded)
 
     @property
     @abstractmethod
@@ -186,8 +189,7 @@ class FilteredNoise(AbstractNoise):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.tau < math.inf:
-            raise InputError(f"FilteredNoise.tau: expected a number > 0, got {self.tau!r}")
+        require_above_zero("FilteredNoise", tau=self.tau)
 
     @property
     def correlation_time(self) -> float:

@@ -1,11 +1,11 @@
-"""Checks of a controller's numbers."""
+"""Checks of a model's numbers."""
 
 from __future__ import annotations
 
 import math
 import numbers
 
-from ..errors import InputError
+from .errors import InputError
 
 
 def require_finite(owner: str, **values: float) -> None:
@@ -47,3 +47,24 @@ def require_at_least_zero(owner: str, **values: float) -> None:
     for name, value in values.items():
         if value < 0:
             raise InputError(f"{owner}.{name}: expected a number >= 0, got {value!r}")
+
+
+def require_above_zero(owner: str, **values: float) -> None:
+    """Raise unless every value is a finite number > 0.
+
+    Parameters
+    ----------
+    owner : str
+        Class that has the values.
+    **values : float
+        The values by name.
+
+    Raises
+    ------
+    InputError
+        Naming the value.
+    """
+    require_finite(owner, **values)
+    for name, value in values.items():
+        if value <= 0:
+            raise InputError(f"{owner}.{name}: expected a number > 0, got {value!r}")
