@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -104,16 +105,18 @@ def show_summary(summary: Mapping[str, Any]) -> None:
         As stored in the run.
     """
     title = f"{summary['experiment']}, seed {summary['seed']}"
-    table = Table(title=escape(title), title_justify="left")
-    table.add_column("method")
+    # Nothing is cut at 80 columns: no vertical lines, and the epochs stand below.
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("method", no_wrap=True)
     names = [name for name in HEADINGS if name != "epoch"]
-    for name in ("epochs", *names):
-        table.add_column(HEADINGS.get(name, name), justify="right")
+    for name in names:
+        table.add_column(HEADINGS[name], justify="right", no_wrap=True)
     methods = {summary["method"]: summary, **summary.get("peers", {})}
     for method, results in methods.items():
-        table.add_row(escape(str(method)), *(_number(results.get(name)) for name in ("epochs", *names)))
+        table.add_row(escape(str(method)), *(_number(results.get(name)) for name in names))
     console = Console()
     console.print(table)
+    console.print(f"after {summary['epochs']} epochs", highlight=False)
     for method, results in methods.items():
         if results.get("simulated"):
             counts = (results[name] for name in ("converged", "diverged", "simulated"))

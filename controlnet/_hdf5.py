@@ -20,7 +20,7 @@ from .errors import StorageError
 Tree: TypeAlias = dict[str, NDArray[Any]]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-SCHEMA = 1
+SCHEMA = 2
 KINDS = "biufcS"
 HASH = "sha256"
 
@@ -119,7 +119,7 @@ def _check_schema(path: Path, file: h5py.File) -> None:
         raise StorageError(f"{path} is not a run of controlnet: expected a content hash, got none")
     schema = int(_attribute(path, file, "schema", "i"))
     if schema != SCHEMA:
-        age = "newer" if schema > SCHEMA else "unknown"
+        age = "newer" if schema > SCHEMA else "older"
         raise StorageError(
             f"{path} has the {age} schema {schema}: expected {SCHEMA}: "
             "read it with the version of controlnet that wrote it"

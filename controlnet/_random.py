@@ -6,11 +6,13 @@ NumPy's generators cannot be compiled into a loop that Numba keeps on the disk, 
 from __future__ import annotations
 
 import math
+import numbers
 
 import numpy as np
 
 from ._kernel import kernel, mantissa_and_exponent, random_words
 from .base import Array
+from .errors import InputError
 
 SCALE = 2.0**-32
 LN2 = math.log(2)
@@ -66,6 +68,31 @@ def fill_normal(stream: Array, step: int, out: Array) -> None:
         sine = _sine(x)
         out[i] = radius * (2 * sine * _cosine(x))
         out[half + i] = radius * (1 - 2 * sine * sine)
+
+
+def seed_sequence(seed: int | np.random.SeedSequence) -> np.random.SeedSequence:
+    """Give the source of randomness that a seed stands for.
+
+    Parameters
+    ----------
+    seed : int or SeedSequence
+        A whole number >= 0, or the source itself.
+
+    Returns
+    -------
+    SeedSequence
+        The source.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if isinstance(seed, np.random.SeedSequence):
+        return seed
+    if not isinstance(seed, numbers.Integral) or seed < 0:
+        raise InputError(f"seed: expected a whole number >= 0 or a SeedSequence, got {seed!r}")
+    return np.random.SeedSequence(int(seed))
 
 
 def stream(seed: np.random.SeedSequence, block: int) -> Array:

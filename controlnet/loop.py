@@ -12,6 +12,7 @@ import numpy as np
 
 from ._blocks import Problem, Result, run_blocks
 from ._loop import Clock, bind
+from ._random import seed_sequence
 from .base import (
     AbstractController,
     AbstractIntegrator,
@@ -154,7 +155,7 @@ class ClosedLoop:
         """
         clock = self._clock(dt, steps, duration, record_every, limit)
         problem = self._problem(reference, inputs, initial_state, clock.steps)
-        problem = problem._replace(seed=_seed_sequence(seed))
+        problem = problem._replace(seed=seed_sequence(seed))
         if self.integrator.noise is not None:
             self.integrator.noise.check(self.plant, len(problem.initial), clock.steps, dt)
         if len(problem.inputs) > 1 and not isinstance(self.law, Frozen):
@@ -202,6 +203,28 @@ class ClosedLoop:
         reference, inputs = problem.reference[0], problem.inputs[0]
         return solve(self, reference, inputs, tolerance=tolerance, max_iterations=max_iterations)
 
+    def check_step(self, dt: float) -> None:
+        """Raise unless every time constant can be stepped explicitly at this step size.
+
+        Parameters
+        ----------
+        dt : float
+            Step size.
+
+        Raises
+        ------
+        InputError
+            Naming the part whose time constant is shorter.
+        """
+        # A controller's own step may be implicit; every integrator steps the plant explicitly.
+        parts: list[Any] = [self.plant] if self.integrator.holds_control else [self.plant, self.controller]
+        for part in parts:
+            if 0 < part.shortest_time < dt:
+                raise InputError(
+                    f"dt: expected at most {part.shortest_time:g}, the shortest time constant of "
+                    f"{type(part).__name__}, for an explicit method, got {dt:g}"
+                )
+
     def _system(self) -> System:
         plant, controller, integrator, law = self.plant, self.controller, self.integrator, self.law
         return System(
@@ -235,17 +258,10 @@ class ClosedLoop:
         for name, count in (("steps", steps), ("record_every", every)):
             if not isinstance(count, numbers.Integral) or count < 1:
                 raise InputError(f"{name}: expected a whole number >= 1, got {count!r}")
-        # A controller's own step may be implicit; every integrator steps the plant explicitly.
-        explicit: list[Any] = [self.plant] if self.integrator.holds_control else [self.plant, self.controller]
-        for part in explicit:
-            if 0 < part.shortest_time < dt:
-                raise InputError(
-                    f"dt: expected at most {part.shortest_time:g}, the shortest time constant of "
-                    f"{type(part).__name__}, for an explicit method, got {dt:g}"
-                )
+        self.check_step(dt)
         number, averaged = self.plant.dtype.type, max(1, int(steps or 1) // 4)
-        grid = (0.0, number(dt), int(steps or 1), int(every), number(limit))
-        return Clock(*grid, self.integrator.delay, averaged, number(1 / averaged))
+        grid = (0.0, number(dt), int(steps or 1), int(every), number(limit), self.integrator.delay)
+        return Clock(*grid, averaged, number(1 / averaged))
 
     def _problem(self, reference: Any, inputs: Any, initial_state: Any, steps: int) -> Problem:
         plant = self.plant
@@ -308,14 +324,6 @@ def _checked_weight(weight: Any, batch: int) -> Array:
     if not np.isfinite(weight).all():
         raise InputError("weight: expected finite numbers, got NaN or infinity")
     return weight
-
-
-def _seed_sequence(seed: int | np.random.SeedSequence) -> np.random.SeedSequence:
-    if isinstance(seed, np.random.SeedSequence):
-        return seed
-    if not isinstance(seed, numbers.Integral) or seed < 0:
-        raise InputError(f"seed: expected a whole number >= 0 or a SeedSequence, got {seed!r}")
-    return np.random.SeedSequence(int(seed))
 
 
 def _joined(parts: list[Array]) -> Array:

@@ -111,13 +111,16 @@ def test_on_a_terminal_each_method_has_a_bar(monkeypatch: pytest.MonkeyPatch) ->
     options = ("--set", 'train.compare_with=["dfc-ssa"]')
     result = done("run", *ONE, *options, "--json")
     json.loads(result.stdout)
-    assert "40/40" in result.stderr
+    passes = 2 + resolve("digits", method="dfc-ssa").settings.feedback.pretraining_epochs
+    assert "40/40" in result.stderr and f"{40 * passes}/{40 * passes}" in result.stderr
     assert "epoch 1/1" in result.stderr and "dfc-ssa" in result.stderr
 
 
 def test_peers_are_shown_beside_the_run() -> None:
-    result = done("run", *ONE, "--set", 'train.compare_with=["dfc-ssa"]')
-    assert [line.split()[1] for line in result.stdout.splitlines() if line.startswith("│")] == ["bp", "dfc-ssa"]
+    result = done("run", *ONE, "--set", 'train.compare_with=["dfc-fixed-ssa", "mn"]')
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert [row[0] for row in rows if len(row) == 8] == ["bp", "dfc-fixed-ssa", "mn"]
+    assert "…" not in result.stdout
 
 
 def test_a_dry_run_prints_what_can_be_run() -> None:
@@ -177,6 +180,10 @@ ERRORS: dict[str, tuple[tuple[str, ...], str]] = {
     "offline": (("run", "mnist", *ONE), "no network connection"),
     "no data": (("run", "mnist", *ONE, "--data-dir", "absent"), "no folder absent with the files of mnist"),
     "empty data": (("run", "mnist", *ONE, "--data-dir", "."), "lacks a file of mnist"),
+    "samples": (
+        ("run", *ONE, "--set", "data.train_samples=1259"),
+        "data.train_samples: expected at most 1258 for digits, got 1259",
+    ),
     "batch": (("run", *ONE, "--set", "train.batch_size=5000"), "train.batch_size: expected at most"),
     "shown": (("show", "absent"), "no run at absent"),
 }
@@ -240,13 +247,14 @@ def test_a_run_that_another_program_wrote_is_refused(part: str) -> None:
 
 
 def test_divergence_has_its_own_code() -> None:
-    message = failed("run", "--set", "network.hidden=[4]", "--set", "simulation.dt=5.0", "--out", "far", code=3)
+    gain = ("-m", "dfc-fixed", "--set", "controller={kind='pi', k_i=1e9}")
+    message = failed("run", *SMALL, *gain, "--out", "far", code=3)
     assert "the loop diverged at step" in message
     assert not read_run(Path("far")).complete
 
 
 def test_ctrl_c_has_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(self: Any, epoch: int, loss: float) -> None:
+    def stop(self: Any, epoch: int, loss: float | None) -> None:
         if epoch == 2:
             raise KeyboardInterrupt
 
@@ -328,7 +336,7 @@ def test_show_prints_settings_history_and_summary(name: str) -> None:
 
 @pytest.mark.parametrize("stopped", [1, 2])
 def test_show_says_that_a_run_was_cut_short(monkeypatch: pytest.MonkeyPatch, stopped: int) -> None:
-    def stop(self: Any, epoch: int, loss: float) -> None:
+    def stop(self: Any, epoch: int, loss: float | None) -> None:
         if epoch == stopped:
             raise KeyboardInterrupt
 

@@ -112,6 +112,24 @@ def test_digits_are_the_known_ones_standardised_by_the_training_split() -> None:
     assert np.bincount(data.test.labels, minlength=data.classes).min() >= 26
 
 
+@pytest.mark.parametrize("number", [1, 40, 1258])
+def test_fewer_training_samples_are_the_first_ones(number: int) -> None:
+    data = load("digits", seed=7)
+    fewer = data.with_train_samples(number)
+    assert np.array_equal(fewer.train.inputs, data.train.inputs[:number])
+    assert np.array_equal(fewer.train.labels, data.train.labels[:number])
+    assert (fewer.validation, fewer.test) == (data.validation, data.test)
+    assert (fewer.name, fewer.classes) == ("digits", 10)
+    assert len(data.train.labels) == 1258
+
+
+@pytest.mark.parametrize("number", [-1, 0, 1259])
+def test_more_training_samples_than_there_are_are_refused(number: int) -> None:
+    with pytest.raises(InputError) as caught:
+        load("digits", seed=7).with_train_samples(number)
+    assert str(caught.value) == f"train_samples: expected 1 to 1258 of digits, got {number}"
+
+
 def test_digits_can_be_told_apart_by_their_class_means() -> None:
     data = load("digits", seed=0)
     means = np.stack([data.train.inputs[data.train.labels == label].mean(0) for label in range(10)])

@@ -25,6 +25,7 @@ from controlnet.provenance import PACKAGES
 from controlnet.storage import Run, read_run
 
 SMALL = ("network.hidden=[8]", "train.compare_with=[]")
+RUNAWAY = "{kind='pi', k_i=1e9}"
 EPOCH_KEYS = set(Epoch._fields)
 
 
@@ -51,7 +52,7 @@ class StopAt(Watcher):
     def __init__(self, epoch: int, batch: bool = True) -> None:
         self.epoch, self.batch = epoch, batch
 
-    def on_batch(self, epoch: int, loss: float) -> None:
+    def on_batch(self, epoch: int, loss: float | None) -> None:
         if self.batch and epoch == self.epoch:
             raise KeyboardInterrupt
 
@@ -63,7 +64,7 @@ class StopAt(Watcher):
 # --- what a run holds
 
 
-@pytest.mark.parametrize("method", ["bp", "dfc-ssa", "dfc"])
+@pytest.mark.parametrize("method", ["bp", "dfc-fixed-ssa", "dfc", "strong-dfc"])
 def test_a_run_holds_all_that_is_needed_to_judge_it(tmp_path: Path, method: str) -> None:
     chosen = plan(method=method, epochs=2, seed=4)
     summary = run_experiment(chosen, folder=tmp_path / "deep" / "run")
@@ -77,9 +78,11 @@ def test_a_run_holds_all_that_is_needed_to_judge_it(tmp_path: Path, method: str)
     shapes = {name: array.shape for name, array in run.weights.items()}
     assert shapes == {"W0": (8, 64), "b0": (8,), "Q0": (8, 10), "W1": (10, 8), "b1": (10,), "Q1": (10, 10)}
     assert run.summary == summary
-    for name in ("test_error_percent", "validation_error_percent", "train_loss", "converged_percent"):
+    results = ("test_error_percent", "validation_error_percent", "train_loss", "amount_of_control", "converged_percent")
+    for name in results:
         assert run.summary[name] == run.history[-1][name]
-    assert (run.history[-1]["converged_percent"] is None) == (method != "dfc")
+    assert (run.history[-1]["converged_percent"] is None) == (method in ("bp", "dfc-fixed-ssa"))
+    assert (run.history[-1]["amount_of_control"] is None) == (method == "bp")
     assert run.summary["seconds"] == pytest.approx(sum(row["seconds"] for row in run.history), abs=1e-3)  # type: ignore[misc]
     assert run.summary["run"] == str(tmp_path / "deep" / "run" / "run.h5")
 
@@ -110,8 +113,26 @@ def test_the_stored_weights_are_those_that_were_judged(tmp_path: Path) -> None:
     assert run.summary["test_error_percent"] == pytest.approx(wrong)
 
 
+@pytest.mark.parametrize(("method", "number"), [("dfc-fixed", 64), ("strong-dfc", 50)])
+def test_as_many_samples_are_learned_from_as_asked_for(tmp_path: Path, method: str, number: int) -> None:
+    summary = run_experiment(plan(f"data.train_samples={number}", method=method), folder=tmp_path)
+    assert summary["simulated"] == number
+    assert read_run(tmp_path).settings["data"] == {"name": "digits", "train_samples": number}
+    whole = run_experiment(plan(method="dfc-fixed"), folder=tmp_path / "whole")
+    assert whole["simulated"] == 1258
+    assert "train_samples" not in read_run(tmp_path / "whole").settings["data"]
+
+
+def test_all_samples_are_the_same_as_no_limit(tmp_path: Path) -> None:
+    for name, few in {"all": (), "same": ("data.train_samples=1258",), "few": ("data.train_samples=1257",)}.items():
+        run_experiment(plan(*few), folder=tmp_path / name)
+    runs = {name: read_run(tmp_path / name) for name in ("all", "same", "few")}
+    assert same_result(runs["all"], runs["same"])
+    assert not same_result(runs["all"], runs["few"])
+
+
 def test_peers_are_summed_up_beside_the_run(tmp_path: Path) -> None:
-    both = plan('train.compare_with=["bp", "dfc-ssa"]', method="dfc-ssa", epochs=2)
+    both = plan('train.compare_with=["bp", "dfc-fixed-ssa"]', method="dfc-fixed-ssa", epochs=2)
     peers = run_experiment(both, folder=tmp_path / "both")["peers"]
     alone = run_experiment(plan(epochs=2), folder=tmp_path / "alone")
     assert list(peers) == ["bp"]
@@ -122,17 +143,18 @@ def test_peers_are_summed_up_beside_the_run(tmp_path: Path) -> None:
 
 def test_peers_do_not_change_the_run(tmp_path: Path) -> None:
     for name, peers in {"with": '["bp"]', "without": "[]"}.items():
-        run_experiment(plan(f"train.compare_with={peers}", method="dfc-ssa"), folder=tmp_path / name)
+        run_experiment(plan(f"train.compare_with={peers}", method="dfc-fixed-ssa"), folder=tmp_path / name)
     assert same_result(read_run(tmp_path / "with"), read_run(tmp_path / "without"))
 
 
-@pytest.mark.parametrize("method", ["bp", "dfc-ssa", "dfc"])
+@pytest.mark.parametrize("method", ["bp", "dfc-ssa", "dfc", "strong-dfc"])
 def test_a_run_can_be_run_again_from_its_file(tmp_path: Path, method: str) -> None:
-    run_experiment(plan(method=method, epochs=2, seed=5), folder=tmp_path / "first")
+    few = "data.train_samples=320"
+    run_experiment(plan(few, method=method, epochs=2, seed=5), folder=tmp_path / "first")
     first = read_run(tmp_path / "first")
-    run_experiment(from_stored(first.settings), folder=tmp_path / "again")
+    run_experiment(from_stored(first.settings), folder=tmp_path / "again", threads=1)
     assert same_result(first, read_run(tmp_path / "again"))
-    run_experiment(plan(method=method, epochs=2, seed=6), folder=tmp_path / "other")
+    run_experiment(plan(few, method=method, epochs=2, seed=6), folder=tmp_path / "other")
     assert not same_result(first, read_run(tmp_path / "other"))
 
 
@@ -184,7 +206,8 @@ def test_ctrl_c_in_a_peer_leaves_the_whole_run(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(plan('train.compare_with=["bp"]', method="dfc-ssa", epochs=2), folder=tmp_path, watcher=InPeer())
+        peers = 'train.compare_with=["bp"]'
+        run_experiment(plan(peers, method="dfc-fixed-ssa", epochs=2), folder=tmp_path, watcher=InPeer())
     run = read_run(tmp_path)
     assert not run.complete
     assert len(run.history) == 2
@@ -249,11 +272,11 @@ def test_what_cannot_start_leaves_no_file(
 
 def test_a_run_that_diverges_is_kept_as_incomplete(tmp_path: Path) -> None:
     with pytest.raises(DivergedError):
-        run_experiment(plan("simulation.dt=5.0", method="dfc"), folder=tmp_path)
+        run_experiment(plan(f"controller={RUNAWAY}", method="dfc-fixed"), folder=tmp_path)
     run = read_run(tmp_path)
     assert not run.complete
     assert run.history == []
-    assert run.settings["simulation"]["dt"] == 5.0
+    assert run.settings["controller"]["k_i"] == 1e9
 
 
 # --- in a process of its own
@@ -275,7 +298,12 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [(("-m", "bp", "--epochs", "1", "--json"), 0), (("digit",), 2), (("--set", "simulation.dt=5.0", "-q"), 3)],
+    [
+        (("-m", "bp", "--epochs", "1", "--json"), 0),
+        (("digit",), 2),
+        (("-m", "strong-dfc", "--set", "objective.feedback=nudged"), 2),
+        (("-m", "dfc-fixed", "--set", f"controller={RUNAWAY}", "-q"), 3),
+    ],
 )
 def test_a_process_ends_with_its_code_and_no_traceback(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
     answer = process(tmp_path, "run", *SET, *arguments)

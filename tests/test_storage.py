@@ -137,7 +137,7 @@ def test_other_programs_can_read_the_file(tmp_path: Path) -> None:
         assert file["history/note"].asstr()[0] == "début"
         assert file["history/epoch"][:].tolist() == [0, 1]
         assert np.isnan(file["history/loss"][1])
-        assert file.attrs["complete"] and file.attrs["schema"] == 1
+        assert file.attrs["complete"] and file.attrs["schema"] == 2
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -438,7 +438,7 @@ CRAFTED = {
     wide_attribute: "malformed attribute 'sha256'",
     no_schema: "damaged",
     no_hash: "not a run of controlnet",
-    newer_schema: "newer schema 99: expected 1",
+    newer_schema: "newer schema 99: expected 2",
 }
 
 

@@ -81,29 +81,29 @@ def _refuse_silence(settings: Settings, prefix: str) -> None:
         _refuse(f"{prefix}noise.tau", "a number > 0, as feedback.layer_scaling takes tau_v / tau", "none")
     dt = settings.simulation.dt
     if feedback.learning == "single-phase" and feedback.high_pass < dt:
-        _refuse(
-            "feedback.high_pass", f"at least {_path(settings, prefix, 'simulation')}.dt = {dt:g}", feedback.high_pass
-        )
+        _refuse("feedback.high_pass", f"at least {_path(settings, prefix, 'dt')} = {dt:g}", feedback.high_pass)
 
 
-def _path(settings: Settings, prefix: str, table: str) -> str:
-    """Give where a table stands that the feedback phase may share with the experiment."""
-    return table if not prefix or getattr(settings.feedback, table) is None else f"{prefix}{table}"
+def _path(settings: Settings, prefix: str, name: str) -> str:
+    """Give where a setting of the simulation stands that the feedback phase may share with the experiment."""
+    own = prefix and getattr(settings.feedback.simulation, name) is not None
+    return f"{prefix if own else ''}simulation.{name}"
 
 
 def _refuse_simulation(settings: Settings, prefix: str) -> None:
     """Refuse steps that are too long for the fastest time constant, and noise that the scheme does not know."""
     network, simulation, noise = settings.network, settings.simulation, settings.noise
-    where = _path(settings, prefix, "simulation")
+    where = _path(settings, prefix, "dt")
     times = {"tau_apical": network.tau_apical, "tau_control": network.tau_control}
     times |= {"tau_v": network.tau_v} if network.soma == "dynamic" else {}
     name, shortest = min(
         ((name, time) for name, time in times.items() if time), key=lambda each: each[1], default=("", 0)
     )
     if 0 < shortest < simulation.dt:
-        expected = f"at most {shortest:g}, the stability limit that network.{name} sets for explicit steps"
-        _refuse(f"{where}.dt", expected, simulation.dt)
+        own = prefix and getattr(settings.feedback.network, name) is not None
+        expected = f"at most {shortest:g}, the limit that {prefix if own else ''}network.{name} sets for explicit steps"
+        _refuse(where, expected, simulation.dt)
     if noise.tau is not None and noise.tau < simulation.dt:
-        _refuse(f"{prefix}noise.tau", f"at least {where}.dt = {simulation.dt:g}", noise.tau)
+        _refuse(f"{prefix}noise.tau", f"at least {where} = {simulation.dt:g}", noise.tau)
     if (noise.sigma or noise.sigma_output) and simulation.integrator != "sequential":
-        _refuse(f"{where}.integrator", "sequential, which alone takes noise", simulation.integrator)
+        _refuse(_path(settings, prefix, "integrator"), "sequential, which alone takes noise", simulation.integrator)

@@ -177,7 +177,8 @@ def as_toml(plan: Plan) -> str:
         for method, table in tables.items()
     }
     base = {name: value for name, value in main.items() if name in shared and name != "experiment"}
-    return tomli_w.dumps(base | ({"methods": own} if plan.peers else {}))
+    own = {method: table for method, table in own.items() if table}
+    return tomli_w.dumps(base | ({"methods": own} if own and plan.peers else {}))
 
 
 def _without_none(value: Any) -> Any:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ..base import Parameters
 from .methods import METHODS
-from .settings import Objective, Settings
+from .settings import Noise, Objective, Settings
 
 
 def asleep(settings: Settings) -> Settings:
@@ -32,8 +32,8 @@ def asleep(settings: Settings) -> Settings:
         settings,
         network=replace(settings.network, **_fields(feedback.network)),
         controller=feedback.controller or settings.controller,
-        simulation=feedback.simulation or settings.simulation,
-        noise=feedback.noise,
+        simulation=replace(settings.simulation, **_fields(feedback.simulation)),
+        noise=Noise(**_fields(feedback.noise)),
     )
 
 
@@ -55,6 +55,8 @@ class Phase:
         Step size.
     steps : int
         Number of steps.
+    simulates : bool
+        Whether the law steps the loop through time.
     """
 
     name: str
@@ -63,6 +65,24 @@ class Phase:
     objective: Any
     dt: float
     steps: int
+    simulates: bool
+
+    def check(self, plant: Any) -> None:
+        """Raise unless the loop of this phase can be closed around a network, and stepped.
+
+        Parameters
+        ----------
+        plant : DeepNetwork
+            The network.
+
+        Raises
+        ------
+        InputError
+            Naming the part that does not fit.
+        """
+        loop = self.loop(plant)
+        if self.simulates:
+            loop.check_step(self.dt)
 
     def loop(self, plant: Any, compiled: bool = True) -> Any:
         """Close the loop around a network.
@@ -103,7 +123,8 @@ def forward_phase(settings: Settings) -> Phase:
         from ..adaptation import SinglePhase
 
         law = SinglePhase(law, _feedback_law(settings))
-    return _phase("forward", settings, law, make_objective(settings.objective), {})
+    phase = _phase("forward", settings, law, make_objective(settings.objective), {})
+    return changed(phase, simulates=METHODS[settings.method].simulates)
 
 
 def feedback_phase(settings: Settings, name: str = "feedback") -> Phase | None:
@@ -144,7 +165,7 @@ def _phase(name: str, settings: Settings, law: Any, objective: Any, dynamics: di
         "law": law,
         "comparator": COMPARATORS["softmax-difference" if strong_classes else "difference"](),
     }
-    return Phase(name, parts, dynamics, objective, settings.simulation.dt, settings.simulation.steps)
+    return Phase(name, parts, dynamics, objective, settings.simulation.dt, settings.simulation.steps, True)
 
 
 def _feedback_law(settings: Settings) -> Any:
@@ -226,6 +247,7 @@ class Optimizers:
 
     def __init__(self, settings: Settings) -> None:
         feedback = settings.feedback
+        self._own_pretraining = feedback.pretraining_optimizer is not None
         tables: dict[str, Any] = {"forward": settings.optimizer, "feedback": feedback.optimizer}
         tables["pretraining"] = feedback.pretraining_optimizer or feedback.optimizer
         self.optimizers = {name: _optimizer(table) for name, table in tables.items()}
@@ -246,15 +268,41 @@ class Optimizers:
         dict of arrays
             New values of the parameters named in `change`.
         """
-        feedback = "pretraining" if phase.name == "pretraining" else "feedback"
         groups: dict[str, Parameters] = {}
         for key, delta in change.items():
-            groups.setdefault(feedback if key.startswith("Q") else "forward", {})[key] = delta
+            groups.setdefault(_optimizer_of(phase, key), {})[key] = delta
         new: Parameters = {}
         for name, part in groups.items():
             values, self.memories[name] = self.optimizers[name].apply(parameters, part, self.memories[name])
             new |= values
         return new
+
+    def table(self, phase: Phase, parameter: str) -> str:
+        """Give where the settings of the optimiser of a parameter stand.
+
+        Parameters
+        ----------
+        phase : Phase
+            What has learned.
+        parameter : str
+            Name of the parameter.
+
+        Returns
+        -------
+        str
+            Path of the table.
+        """
+        name = _optimizer_of(phase, parameter)
+        if name == "pretraining" and self._own_pretraining:
+            return "feedback.pretraining_optimizer"
+        return "optimizer" if name == "forward" else "feedback.optimizer"
+
+
+def _optimizer_of(phase: Phase, parameter: str) -> str:
+    """Give which optimiser applies the change of a parameter: forward, feedback or pretraining."""
+    if not parameter.startswith("Q"):
+        return "forward"
+    return "pretraining" if phase.name == "pretraining" else "feedback"
 
 
 def _optimizer(table: Any) -> Any:

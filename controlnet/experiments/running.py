@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..base import Array
-from ..data import load
-from ..errors import DivergedError, LearningDivergedError
+from ..data import Dataset, load
+from ..errors import ConfigError, DivergedError, LearningDivergedError
 from ..provenance import describe_machine
 from ..storage import Run, claim_folder, write_run
 from .config import Plan, to_store
@@ -77,8 +77,7 @@ def run_experiment(
     settings, watcher = plan.settings, watcher or Watcher()
     with claim_folder(folder):
         dataset = load(settings.data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir)
-        if settings.data.train_samples is not None:
-            dataset = dataset.with_train_samples(settings.data.train_samples)
+        dataset = _chosen(dataset, settings)
         trainer = Trainer(settings, dataset, threads, watcher)
         recorder = _Recorder(plan, folder)
         recorder.save(trainer.plant.parameters)
@@ -92,6 +91,16 @@ def run_experiment(
             recorder.peers[peer.method] = _train_peer(Trainer(peer, dataset, threads, watcher))
         recorder.save(trainer.plant.parameters, complete=True)
         return recorder.summary()
+
+
+def _chosen(dataset: Dataset, settings: Settings) -> Dataset:
+    """Give the part of a dataset that the settings ask for."""
+    number, most = settings.data.train_samples, len(dataset.train.labels)
+    if number is None:
+        return dataset
+    if number > most:
+        raise ConfigError(f"data.train_samples: expected at most {most} for {settings.data.name}, got {number}")
+    return dataset.with_train_samples(number)
 
 
 def _train_peer(trainer: Trainer) -> dict[str, Any]:

@@ -153,11 +153,28 @@ class Dynamics(StrictTable, frozen=True):
     transmission: Literal["instantaneous", "delayed"] | None = None
 
 
+class FeedbackSimulation(StrictTable, frozen=True):
+    """``[feedback.simulation]``: scheme and length of the feedback phase; unset as in ``[simulation]``."""
+
+    integrator: Literal["sequential", "euler", "heun", "rk4"] | None = None
+    control: Literal["new", "old"] | None = None
+    dt: Positive | None = None
+    steps: Count | None = None
+
+
+class FeedbackNoise(StrictTable, frozen=True):
+    """``[feedback.noise]``: noise of the feedback phase, from which the feedback weights learn."""
+
+    sigma: NonNegative = 0.1
+    sigma_output: NonNegative | None = None
+    tau: Positive | None = None
+
+
 class Feedback(StrictTable, frozen=True):
     """``[feedback]``: how the feedback weights learn.
 
     Two-phase learning passes through the data once for Q, then once for W and b; single-phase learning takes both from
-    one noisy simulation.  Controller and simulation of the feedback phase are those of the experiment if unset.
+    one noisy simulation.  The controller of the feedback phase is that of the experiment if unset.
     """
 
     learning: Literal["none", "two-phase", "single-phase"] | None = None
@@ -168,8 +185,8 @@ class Feedback(StrictTable, frozen=True):
     high_pass: Positive = 0.5
     network: Dynamics = Dynamics()
     controller: PI | Proportional | Integral | PID | None = None
-    simulation: Simulation | None = None
-    noise: Noise = Noise(sigma=0.1)
+    simulation: FeedbackSimulation = FeedbackSimulation()
+    noise: FeedbackNoise = FeedbackNoise()
     optimizer: Adam | SGD | RMSprop = Adam()
     pretraining_optimizer: Adam | SGD | RMSprop | None = None
 

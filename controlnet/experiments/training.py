@@ -157,6 +157,10 @@ class Trainer:
         source = seeds(settings.seed)
         self.plant: Any = make_network(settings, dataset.train.inputs.shape[1], dataset.classes, source["init"])
         self.forward = forward_phase(settings)
+        self.alone, self.first = (feedback_phase(settings, name) for name in ("feedback", "pretraining"))
+        for phase in (self.forward, self.alone):
+            if phase is not None:
+                phase.check(self.plant)
         self.optimizers = Optimizers(settings)
         self._shuffles = {
             "forward": np.random.default_rng(source["shuffle"]),
@@ -183,10 +187,9 @@ class Trainer:
             If a simulation or the learning diverges.
         """
         train, feedback = self.settings.train, self.settings.feedback
-        alone, first = (feedback_phase(self.settings, name) for name in ("feedback", "pretraining"))
-        before = [alone] if alone and feedback.learning == "two-phase" else []
-        after = [alone] * feedback.extra_epochs if alone else []
-        pretraining = [first] * feedback.pretraining_epochs if first else []
+        before = [self.alone] if self.alone and feedback.learning == "two-phase" else []
+        after = [self.alone] * feedback.extra_epochs if self.alone else []
+        pretraining = [self.first] * feedback.pretraining_epochs if self.first else []
         batches = -(-len(self.dataset.train.labels) // train.batch_size)
         passes = len(pretraining) + train.epochs * (1 + len(before) + len(after))
         self.watcher.on_start(self.settings.method, train.epochs, passes * batches)
@@ -292,11 +295,11 @@ class Trainer:
             proposal = loop.law.propose(loop, lesson)
             tally.add(lesson, proposal)
             new = self.optimizers.apply(phase, self.plant.parameters, proposal.change)
-        if not (math.isfinite(tally.loss) and all(np.isfinite(array).all() for array in new.values())):
-            rate = "optimizer" if phase is self.forward else "feedback.optimizer"
+        bad = next((name for name, array in new.items() if not np.isfinite(array).all()), None)
+        if bad is not None or not math.isfinite(tally.loss):
             raise LearningDivergedError(
                 f"{self.settings.method}: the training diverged (loss or weights are not finite): "
-                f"take a smaller {rate}.learning_rate"
+                f"take a smaller {self.optimizers.table(phase, bad or 'W0')}.learning_rate"
             )
         self.plant = self.plant.with_parameters(new)
 
