@@ -44,6 +44,6 @@ def test_memory(benchmark: Any, work: str, calls: int) -> None:
         kwargs={"text": True},
         rounds=1,
     )
-    above, growth = map(float, output.split())
+    above, growth, data = map(float, output.split())
     benchmark.extra_info |= {"megabytes_above_data": above, "megabytes_grown": growth}
-    print(f"\n{work}: {above:.0f} MB above program and data, {growth:.1f} MB more after {calls} calls")
+    print(f"\n{work}: {above:.0f} MB above {data:.0f} MB of program and data, {growth:.1f} MB more after {calls} calls")

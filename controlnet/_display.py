@@ -1,7 +1,7 @@
 """What a person sees in the terminal: progress, tables, a run.
 
-Columns: loss and amount of control H, means over the training samples; validation and test error; share of training
-samples whose controller converged to its steady state or diverged from it; seconds.
+Columns: loss of the method's own objective and amount of control H, means over the training samples; validation and
+test error; share of training samples whose controller converged to its steady state or diverged from it; seconds.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Bars(Watcher, AbstractContextManager["Bars"]):
     def __init__(self) -> None:
         columns = (
             TextColumn("[bold]{task.fields[method]:>8}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TextColumn("{task.description}"),
             TimeRemainingColumn(compact=True),

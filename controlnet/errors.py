@@ -46,11 +46,29 @@ class DivergedError(ControlNetError, ArithmeticError):
         Its time, in the plant's units.
     sample : int
         Index of the sample in the batch.
+    doing : str
+        What was being done, if that is not plain.
     """
 
-    def __init__(self, step: int, time: float, sample: int) -> None:
+    def __init__(self, step: int, time: float, sample: int, doing: str = "") -> None:
         self.step, self.time, self.sample = step, time, sample
+        during, more = (f" during {doing}", ", or less noise or a smaller learning rate of it") if doing else ("", "")
         super().__init__(
-            f"the loop diverged at step {step} (t = {time:g}) in sample {sample}: "
-            "take a smaller dt or gain, or more leak"
+            f"the loop diverged{during} at step {step} (t = {time:g}) in sample {sample}: "
+            f"take a smaller dt or gain, or more leak{more}"
         )
+
+    def during(self, doing: str) -> DivergedError:
+        """Give the same error with words about what was being done.
+
+        Parameters
+        ----------
+        doing : str
+            For example ``the learning of the feedback weights``.
+
+        Returns
+        -------
+        DivergedError
+            The error.
+        """
+        return DivergedError(self.step, self.time, self.sample, doing)

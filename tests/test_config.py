@@ -308,3 +308,25 @@ def test_a_dry_run_with_optional_settings_is_the_same_plan(tmp_path: Path) -> No
         as_toml(Plan(each)) for each in (again.settings, *again.peers)
     ]
     assert plan.peers[0].optimizer.clip_norm is None
+
+
+CHOOSES = """
+method = "dfc"
+objective.feedback = "strong"
+feedback.learning = "two-phase"
+train.compare_with = ["bp", "dfc-ssa"]
+"""
+
+
+def test_what_a_file_chooses_for_its_method_is_not_forced_on_another(tmp_path: Path) -> None:
+    path = tmp_path / "strong.toml"
+    path.write_text(CHOOSES, encoding="utf-8")
+    dfc, (bp, ssa) = resolve(str(path))
+    assert (dfc.objective.feedback, dfc.feedback.learning) == ("strong", "two-phase")
+    assert (bp.objective.feedback, bp.feedback.learning) == ("strong", "none")
+    assert (ssa.objective.feedback, ssa.feedback.learning) == ("nudged", "two-phase")
+    assert resolve(str(path), method="bp").settings.feedback.learning == "none"
+    with pytest.raises(ConfigError, match="feedback.learning: expected none for bp, got two-phase$"):
+        resolve(str(path), method="bp", overrides=["feedback.learning=two-phase"])
+    with pytest.raises(ConfigError, match=r"got strong \(for dfc-ssa, named in train.compare_with\)"):
+        resolve(str(path), overrides=["objective.feedback=strong"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,19 +47,23 @@ class ControlDescent(AbstractLaw):
         return Proposal(change, found, np.zeros_like(found), u)
 
 
-def amount_of_control(plant: Any, u: Array) -> Array:
+def amount_of_control(plant: Any, u: Array, voltages: Sequence[Array] | None = None) -> Array:
     """Give the amount of control of each sample, H = |Q u|^2 (Meulemans et al. 2022).
 
     Parameters
     ----------
     plant : DeepNetwork
-        The network, with feedback weights Q.
+        The network.
     u : array (batch, n_L)
         Control at the steady state.
+    voltages : sequence of array (batch, n_i), optional
+        State at which J^T stands for Q, if the network feeds back through its Jacobian.
 
     Returns
     -------
     array (batch,)
         H.
     """
+    if plant.feedback is None and voltages is not None:
+        return np.asarray(((u[:, None] @ plant.jacobian(voltages)) ** 2).sum(axis=(1, 2)))
     return np.asarray(((u @ plant.stacked_feedback().T) ** 2).sum(axis=1))

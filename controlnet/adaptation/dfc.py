@@ -163,6 +163,7 @@ class DFC(AbstractLaw):
       taken while the loop runs.
     - ``update="steady-state"`` (DFC-SS): 2 / B (phi(a + dv) - phi(a)) r_{i-1}^T at the last step, with
       dv = v - v_ff and a = W_i r_{i-1} + b_i.
+      Under noise that step is as noisy as any other.
     - ``update="analytic"`` (DFC-SSA): the same at the linearised steady state u = (J Q + alpha I)^{-1} (r* - r_L),
       without a simulation.
 
@@ -333,7 +334,7 @@ def solve_loop(matrix: Array, right: Array) -> Array:
         If a matrix is singular, rounding aside.
     """
     try:
-        if (np.linalg.cond(matrix) > 0.01 / np.finfo(matrix.dtype).eps).any():
+        if (np.linalg.cond(matrix) > 0.1 / np.finfo(matrix.dtype).eps).any():
             raise np.linalg.LinAlgError
         return np.asarray(np.linalg.solve(matrix, right))
     except np.linalg.LinAlgError:

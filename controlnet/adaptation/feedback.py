@@ -98,7 +98,7 @@ def finish(b: Block, l: FeedbackMemory) -> None:
     """
     for j in range(l.controls.shape[0]):
         for s in range(l.filled[0] * b.u.shape[1], l.controls.shape[1]):
-            l.controls[j, s] = l.tau - l.tau
+            l.controls[j, s] = 0
     if l.filled[0] > 0:
         _flush(l)
 
@@ -110,6 +110,8 @@ class FeedbackLearning(AbstractLaw):
     Delta Q_i = -s_i / ((T - 1) B) times the sum over the T - 1 steps of v_fb_i[t] u[t + 1]^T, from v_fb[0] = 0, with
     s_i = (1 + tau_v / tau_noise)^(L - i) / max(sigma_i, 0.01)^2 and sigma_i that of the integrator's noise.  Two-phase
     learning ("sleep") calls it with the network's own output as reference, or with the labels if feedback is strong.
+
+    The factor s_i comes in with `propose`; the change of a `Response` is the mean alone.
 
     Parameters
     ----------

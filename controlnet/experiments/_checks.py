@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import ConfigError
 from .methods import METHODS, Method
-from .phases import asleep
+from .phases import asleep, sleeps
 from .settings import Settings
 
 
@@ -22,32 +22,28 @@ def refuse_together(settings: Settings) -> None:
         Naming the setting, what was expected, and what it is.
     """
     method, learning = METHODS[settings.method], settings.feedback.learning
-    _refuse_network(settings)
+    _refuse_network(settings, method)
     _refuse_objective(settings, method)
     _refuse_learning(settings, method)
     if method.simulates:
         _refuse_simulation(settings, "")
     if method.simulates and learning == "single-phase":
         _refuse_silence(settings, "")
-    if learning == "two-phase" or (learning != "none" and _extra_passes(settings)):
+    if sleeps(settings):
         _refuse_simulation(asleep(settings), "feedback.")
         _refuse_silence(asleep(settings), "feedback.")
-
-
-def _extra_passes(settings: Settings) -> int:
-    return settings.feedback.pretraining_epochs + settings.feedback.extra_epochs
 
 
 def _refuse(path: str, expected: str, got: object) -> None:
     raise ConfigError(f"{path}: expected {expected}, got {got}")
 
 
-def _refuse_network(settings: Settings) -> None:
+def _refuse_network(settings: Settings, method: Method) -> None:
     network = settings.network
     if not isinstance(network.activation, str) and len(network.activation) != len(network.hidden):
         expected = f"one name, or one for each of {len(network.hidden)} hidden layers"
         _refuse("network.activation", expected, len(network.activation))
-    needs_weights = settings.feedback.learning != "none" or settings.method in ("dfa", "dfc-fixed-ssa")
+    needs_weights = settings.feedback.learning != "none" or method.analytic or settings.method == "dfa"
     if needs_weights and network.feedback == "jacobian-transpose":
         expected = f"weight-product or random, as {settings.method} needs feedback weights Q"
         _refuse("network.feedback", expected, network.feedback)
@@ -57,7 +53,7 @@ def _refuse_objective(settings: Settings, method: Method) -> None:
     feedback = settings.objective.feedback
     if method.strong and feedback != "strong":
         _refuse("objective.feedback", f"strong for {settings.method}", feedback)
-    if settings.method.endswith("ssa") and feedback == "strong":
+    if method.analytic and feedback == "strong":
         expected = (
             f"nudged for {settings.method}: strong feedback leaves the point where the analytic update linearises"
         )

@@ -14,7 +14,7 @@ import msgspec
 from ..errors import ConfigError
 from ._checks import refuse_together
 from ._explain import explain, suggestion
-from .methods import METHODS, complete
+from .methods import LEARNING, METHODS, Method, complete
 from .settings import Settings
 
 Table = dict[str, Any]
@@ -89,7 +89,8 @@ def resolve(
     chosen = _overridden(base, assignments).get("method", "dfc") if method is None else method
 
     def table_of(each: Any, assigned: list[tuple[list[str], Any]]) -> Table:
-        table = _overridden(_merged(base, by_method.get(str(each), {}), afresh=True), assigned)
+        below = base if each == base.get("method", "dfc") else _without_choices(base, METHODS.get(str(each)))
+        table = _overridden(_merged(below, by_method.get(str(each), {}), afresh=True), assigned)
         return table | {"experiment": name, "method": each}
 
     result = table_of(chosen, assignments) | ({} if seed is None else {"seed": seed})
@@ -98,10 +99,28 @@ def resolve(
     settings = _checked(result)
     others = [each for each in dict.fromkeys(settings.train.compare_with) if each != settings.method]
     common = [each for each in assignments if each[0][0] in SHARED]
-    return Plan(settings, tuple(_as_peer(_checked(table_of(each, common)), settings) for each in others))
+    return Plan(settings, tuple(_as_peer(table_of(each, common), settings) for each in others))
 
 
-def _as_peer(peer: Settings, settings: Settings) -> Settings:
+def _without_choices(base: Table, method: Method | None) -> Table:
+    """Leave out what the file chooses for its own method and another one cannot take."""
+    refused: dict[str, tuple[str, set[str]]] = {}
+    if method is not None:
+        strong = {"nudged"} if method.strong else {"strong"} if method.analytic else set()
+        learning = {way for way in LEARNING if way not in method.learning}
+        refused = {"feedback": ("learning", learning), "objective": ("feedback", strong)}
+    result = dict(base)
+    for table, (key, values) in refused.items():
+        if isinstance(below := base.get(table), dict) and str(below.get(key)) in values:
+            result[table] = {name: value for name, value in below.items() if name != key}
+    return result
+
+
+def _as_peer(table: Table, settings: Settings) -> Settings:
+    try:
+        peer = _checked(table)
+    except ConfigError as error:
+        raise ConfigError(f"{error} (for {table['method']}, named in train.compare_with)") from None
     schedule = msgspec.structs.replace(settings.train, compare_with=())
     return msgspec.structs.replace(peer, seed=settings.seed, data=settings.data, train=schedule)
 

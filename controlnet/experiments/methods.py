@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from msgspec.structs import replace
 
 from .settings import Settings
 
 Learning = Literal["none", "two-phase", "single-phase"]
+LEARNING: tuple[str, ...] = get_args(Learning)
 
 
 class Method(NamedTuple):
@@ -26,9 +27,11 @@ class Method(NamedTuple):
     feedback : str
         What the feedback weights are at first.
     strong : bool
-        Whether feedback is strong; None if the settings may choose.
+        Whether feedback must be strong.
     simulates : bool
         Whether the forward weights learn from a simulation.
+    analytic : bool
+        Whether they learn from the linearised steady state.
     rule : str
         Default of ``law.rule``.
     """
@@ -39,6 +42,7 @@ class Method(NamedTuple):
     feedback: Literal["weight-product", "random"] = "weight-product"
     strong: bool = False
     simulates: bool = False
+    analytic: bool = False
     rule: Literal["nonlinear-difference", "voltage-difference"] = "nonlinear-difference"
 
 
@@ -77,11 +81,15 @@ def _gauss_newton(settings: Settings) -> Any:
 
 def _learned(description: str, update: str, **more: Any) -> Method:
     ways: tuple[Learning, ...] = ("two-phase", "single-phase") if update == "continuous" else ("two-phase",)
-    return Method(description, _dfc(update), ways, "random", simulates=update != "analytic", **more)
+    return Method(description, _dfc(update), ways, "random", **_kind(update), **more)
 
 
 def _fixed(description: str, update: str) -> Method:
-    return Method(description, _dfc(update), simulates=update != "analytic")
+    return Method(description, _dfc(update), **_kind(update))
+
+
+def _kind(update: str) -> dict[str, Any]:
+    return {"simulates": update != "analytic", "analytic": update == "analytic"}
 
 
 METHODS = {

@@ -14,6 +14,25 @@ from .methods import METHODS
 from .settings import Noise, Objective, Settings
 
 
+def sleeps(settings: Settings) -> bool:
+    """Say whether the feedback weights ever learn in a phase of their own.
+
+    Parameters
+    ----------
+    settings : Settings
+        A complete experiment.
+
+    Returns
+    -------
+    bool
+        True for two-phase learning, pre-training and extra epochs.
+    """
+    feedback = settings.feedback
+    if feedback.learning == "single-phase":
+        return feedback.pretraining_epochs + feedback.extra_epochs > 0
+    return feedback.learning == "two-phase"
+
+
 def asleep(settings: Settings) -> Settings:
     """Give the experiment as it is while the feedback weights learn in a phase of their own.
 

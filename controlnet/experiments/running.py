@@ -79,6 +79,7 @@ def run_experiment(
         dataset = load(settings.data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir)
         dataset = _chosen(dataset, settings)
         trainer = Trainer(settings, dataset, threads, watcher)
+        peers = {peer.method: Trainer(peer, dataset, threads, watcher) for peer in plan.peers}
         recorder = _Recorder(plan, folder)
         recorder.save(trainer.plant.parameters)
         for epoch in trainer.epochs():
@@ -87,8 +88,8 @@ def run_experiment(
             watcher.on_epoch(epoch)
         recorder.diagnostics = trainer.diagnostics()
         recorder.save(trainer.plant.parameters)
-        for peer in plan.peers:
-            recorder.peers[peer.method] = _train_peer(Trainer(peer, dataset, threads, watcher))
+        for method, peer in peers.items():
+            recorder.peers[method] = _train_peer(peer)
         recorder.save(trainer.plant.parameters, complete=True)
         return recorder.summary()
 

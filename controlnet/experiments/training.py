@@ -15,9 +15,9 @@ from ..adaptation import Backprop, amount_of_control
 from ..analysis import angles_by_layer
 from ..base import Array
 from ..data import Dataset, Split
-from ..errors import ConfigError, LearningDivergedError
+from ..errors import ConfigError, DivergedError, LearningDivergedError
 from ..objective import Lesson
-from .phases import Optimizers, Phase, feedback_phase, forward_phase, make_network
+from .phases import Optimizers, Phase, feedback_phase, forward_phase, make_network, sleeps
 from .settings import Settings
 
 PURPOSES = ("split", "init", "shuffle", "noise", "feedback shuffle")
@@ -110,8 +110,8 @@ class _Tally:
         n = len(lesson.inputs)
         self.loss += n * lesson.objective.loss.value(lesson.output, lesson.labels)
         self.samples += n
-        if proposal.control is not None and lesson.plant.feedback is not None:
-            self.control += float(amount_of_control(lesson.plant, proposal.control).sum())
+        if proposal.control is not None:
+            self.control += float(amount_of_control(lesson.plant, proposal.control, lesson.voltages).sum())
             self.controlled += n
         if proposal.converged is not None:
             self.judged += n
@@ -157,10 +157,10 @@ class Trainer:
         source = seeds(settings.seed)
         self.plant: Any = make_network(settings, dataset.train.inputs.shape[1], dataset.classes, source["init"])
         self.forward = forward_phase(settings)
-        self.alone, self.first = (feedback_phase(settings, name) for name in ("feedback", "pretraining"))
-        for phase in (self.forward, self.alone):
-            if phase is not None:
-                phase.check(self.plant)
+        self.sleep, self.pretraining = (feedback_phase(settings, name) for name in ("feedback", "pretraining"))
+        self.forward.check(self.plant)
+        if self.sleep is not None and sleeps(settings):
+            self.sleep.check(self.plant)
         self.optimizers = Optimizers(settings)
         self._shuffles = {
             "forward": np.random.default_rng(source["shuffle"]),
@@ -187,9 +187,9 @@ class Trainer:
             If a simulation or the learning diverges.
         """
         train, feedback = self.settings.train, self.settings.feedback
-        before = [self.alone] if self.alone and feedback.learning == "two-phase" else []
-        after = [self.alone] * feedback.extra_epochs if self.alone else []
-        pretraining = [self.first] * feedback.pretraining_epochs if self.first else []
+        before = [self.sleep] if self.sleep and feedback.learning == "two-phase" else []
+        after = [self.sleep] * feedback.extra_epochs if self.sleep else []
+        pretraining = [self.pretraining] * feedback.pretraining_epochs if self.pretraining else []
         batches = -(-len(self.dataset.train.labels) // train.batch_size)
         passes = len(pretraining) + train.epochs * (1 + len(before) + len(after))
         self.watcher.on_start(self.settings.method, train.epochs, passes * batches)
@@ -292,7 +292,10 @@ class Trainer:
         lesson = self.lesson(phase, loop, part)
         # What overflows is reported below, in words.
         with np.errstate(over="ignore", invalid="ignore"):
-            proposal = loop.law.propose(loop, lesson)
+            try:
+                proposal = loop.law.propose(loop, lesson)
+            except DivergedError as error:
+                raise error if phase is self.forward else error.during("the learning of the feedback weights") from None
             tally.add(lesson, proposal)
             new = self.optimizers.apply(phase, self.plant.parameters, proposal.change)
         bad = next((name for name, array in new.items() if not np.isfinite(array).all()), None)
