@@ -10,7 +10,7 @@ run: .venv/installed
 	$(BIN)/controlnet run
 
 test: .venv/tested lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 lint: .venv/tested
 	$(BIN)/ruff check .
