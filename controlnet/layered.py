@@ -168,3 +168,24 @@ def split(theta: Array, layers: Array, letters: str = "WbQ") -> Parameters:
             column, shape = parts[letter]
             named[f"{letter}{i}"] = theta[row[column] : row[column] + np.prod(shape)].reshape(shape)
     return named
+
+
+def mean_outer(deltas: Sequence[Array], below: Sequence[Array]) -> Parameters:
+    """Give the change of weights and biases that changes of the voltages make, a mean over samples.
+
+    Parameters
+    ----------
+    deltas : sequence of array (batch, n_i)
+        Wanted changes by layer.
+    below : sequence of array (batch, n_{i-1})
+        What each layer receives.
+
+    Returns
+    -------
+    dict of arrays
+        W_i: the mean of delta_i r_{i-1}^T; b_i: the mean of delta_i.
+    """
+    change: Parameters = {}
+    for i, (delta, r) in enumerate(zip(deltas, below, strict=True)):
+        change |= {f"W{i}": delta.T @ r / len(r), f"b{i}": delta.mean(axis=0)}
+    return change

@@ -14,7 +14,7 @@ from controlnet.adaptation import SGD, FeedbackLearning, SinglePhase
 from controlnet.base import Array
 from controlnet.comparator import Difference, SoftmaxDifference
 from controlnet.data import Dataset, Split
-from controlnet.errors import LearningDivergedError
+from controlnet.errors import DivergedError, LearningDivergedError
 from controlnet.experiments import METHODS, Settings, from_stored, resolve
 from controlnet.experiments.phases import Optimizers, Phase, asleep, feedback_phase, forward_phase
 from controlnet.experiments.training import Epoch, Trainer, Watcher
@@ -328,3 +328,10 @@ def test_noisy_training_gives_the_same_bits_on_any_number_of_threads(threads: in
     assert runs[0][0] == runs[1][0]
     assert same_bits(runs[0][1], runs[1][1])
     assert not same_bits(runs[0][1], Trainer(settings, digits()).plant.parameters)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_feedback_phase_that_diverges_says_so() -> None:
+    loud = {"noise": {"sigma": 1e200}}
+    with pytest.raises(DivergedError, match="diverged during the learning of the feedback weights at step"):
+        trained(settled("dfc", feedback=loud))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base import AbstractLaw, Array, Parameters, Proposal
+from ..base import AbstractLaw, Array, Proposal
+from ..layered import mean_outer
 from .dfc import solve_loop
 
 if TYPE_CHECKING:
@@ -40,10 +41,7 @@ class ControlDescent(AbstractLaw):
         matrix = E @ (J @ Q) + plant.dtype.type(b) * np.eye(plant.noutputs, dtype=plant.dtype)
         signal = solve_loop(matrix.swapaxes(1, 2), (u @ (Q.T @ Q))[:, :, None]).swapaxes(1, 2) @ E @ J
         deltas = np.split(2 * signal[:, 0], np.cumsum(plant.sizes[1:-1]), axis=1)
-        change: Parameters = {}
-        for i, (delta, r) in enumerate(zip(deltas, plant.rates(voltages), strict=True)):
-            change |= {f"W{i}": delta.T @ below / len(below), f"b{i}": delta.mean(axis=0)}
-            below = r
+        change = mean_outer(deltas, [below, *plant.rates(voltages)[:-1]])
         return Proposal(change, found, np.zeros_like(found), u)
 
 

@@ -42,30 +42,6 @@ class Convergence:
     diverged: Array
 
     @classmethod
-    def tried(cls, loop: ClosedLoop, lesson: Lesson, response: Response) -> Convergence | None:
-        """Judge as `of` does, if the controller says what holds at rest.
-
-        Parameters
-        ----------
-        loop : ClosedLoop
-            The loop that was simulated.
-        lesson : Lesson
-            What it was simulated on.
-        response : Response
-            What came out.
-
-        Returns
-        -------
-        Convergence or None
-            The verdict; None if the controller has no `steady_relation`.
-        """
-        try:
-            loop.controller.steady_relation()
-        except InputError:
-            return None
-        return cls.of(loop, lesson, response)
-
-    @classmethod
     def of(cls, loop: ClosedLoop, lesson: Lesson, response: Response) -> Convergence:
         """Judge the last step of a simulation.
 
@@ -113,9 +89,12 @@ def judged(loop: ClosedLoop, lesson: Lesson, response: Response, change: Paramet
     Proposal
         Without a verdict if the controller does not say what holds at rest.
     """
-    control, verdict = steady_control(loop, response), Convergence.tried(loop, lesson, response)
-    if verdict is None:
+    control = steady_control(loop, response)
+    try:
+        loop.controller.steady_relation()
+    except InputError:
         return Proposal(change, control=control)
+    verdict = Convergence.of(loop, lesson, response)
     return Proposal(change, verdict.converged, verdict.diverged, control)
 
 

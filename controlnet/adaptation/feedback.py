@@ -16,13 +16,12 @@ from .._kernel import kernel
 from ..base import AbstractLaw, Array, Block, Parameters, Proposal
 from ..errors import InputError
 from ..layered import APICAL, RATE
+from .dfc import WINDOW
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop
     from ..objective import Lesson
 
-WINDOW = 16
-"""Steps that are stacked for one matrix product."""
 SMALLEST_SIGMA = 0.01
 """Floor of the noise's strength in the scale 1 / sigma^2 of the rule, as in the public code."""
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from .._check import require_at_least_zero
 from ..activations import rate
-from ..base import AbstractLaw, Array, Parameters, Proposal
+from ..base import AbstractLaw, Array, Proposal
 from ..errors import InputError
+from ..layered import mean_outer
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop
@@ -41,7 +42,7 @@ class GaussNewton(AbstractLaw):
         weight = [1 + np.einsum("bm,bm->b", r, r) for r in below]
         gram = sum(w[:, None, None] * (J @ J.swapaxes(1, 2)) for w, J in zip(weight, blocks, strict=True))
         signal = _solve(gram, lesson.output_gradient, self.damping)
-        return Proposal(_outer([-(signal[:, None] @ J)[:, 0] for J in blocks], below))
+        return Proposal(mean_outer([-(signal[:, None] @ J)[:, 0] for J in blocks], below))
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class MinimumNorm(AbstractLaw):
         if self.rule == "nonlinear-difference":
             steps = zip(lesson.plant.activations, lesson.voltages, deltas, strict=True)
             deltas = [rate(name, v + a) - rate(name, v) for name, v, a in steps]
-        return Proposal(_outer(deltas, _below(lesson)))
+        return Proposal(mean_outer(deltas, _below(lesson)))
 
 
 def minimum_norm(lesson: Lesson, damping: float = 0.0) -> list[Array]:
@@ -113,11 +114,3 @@ def _solve(gram: Any, gradient: Array, damping: float) -> Array:
     """Give (gram + gamma I)^-1 g; the output's own block makes J J^T at least the identity."""
     eye = np.eye(gradient.shape[1], dtype=gradient.dtype)
     return np.asarray(np.linalg.solve(gram + gradient.dtype.type(damping) * eye, gradient[:, :, None])[:, :, 0])
-
-
-def _outer(deltas: list[Array], below: list[Array]) -> Parameters:
-    """Give the mean outer products of the layers' changes with what is below them."""
-    change: Parameters = {}
-    for i, (delta, r) in enumerate(zip(deltas, below, strict=True)):
-        change |= {f"W{i}": delta.T @ r / len(r), f"b{i}": delta.mean(axis=0)}
-    return change
