@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from ._loop import Clock, Recorder, Run, Sources, execute, is_compiled
+from ._parallel import BLOCK, blocks, number_of_threads, one_blas_thread, pool
 from .base import Array, Block
 from .errors import DivergedError, InputError
 
 if TYPE_CHECKING:
     from .loop import ClosedLoop
-
-BLOCK = 16
-"""Samples in a block: fixed, so that the same bits come out whatever the number of threads."""
-
 
 class Problem(NamedTuple):
     """A whole batch: reference, inputs (time or 1, batch, n), initial states (batch, nstates), source of the noise."""
@@ -39,50 +31,13 @@ class Result(NamedTuple):
     taken: Array
 
 
-def default_threads() -> int:
-    """Give the number of cores that this process may use.
-
-    Returns
-    -------
-    int
-        The number of threads used where none is asked for.
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="controlnet")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-@lru_cache(maxsize=1)
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """Keep matrix products on one thread: their bits depend on the number of threads.
-
-    Returns
-    -------
-    context manager
-        Restores the former number at its end.
-    """
-    limiter: AbstractContextManager[Any] = _libraries().limit(limits=1)
-    return limiter
-
-
 def _columns(array: Array, part: slice) -> Array:
     # A copy even if it is contiguous already: a read-only view would be another type, compiled anew.
     return array[..., part, :].swapaxes(-1, -2).copy(order="C")
 
 
 def _block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | None) -> Block:
-    plant, dtype, noise = loop.plant, loop.plant.dtype, loop.integrator.noise
+    plant, dtype = loop.plant, loop.plant.dtype
     batch = len(problem.initial[part])
     nz = loop.controller.nstates(plant.noutputs)
     s = np.zeros((plant.nstates + nz, batch), dtype)
@@ -110,7 +65,7 @@ def _block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | None
         mean_e=wire(plant.noutputs),
         work=np.zeros((loop.integrator.stages, *s.shape), dtype),
         scheme=loop.integrator.params(dtype),
-        noise=() if noise is None else noise.memory(plant, part, problem.seed, part.start // BLOCK),
+        noise=loop.integrator.disturbance(plant, part, problem.seed, part.start // BLOCK),
         p=plant.params(batch),
         q=loop.controller.params(dtype),
         law=law,
@@ -169,10 +124,7 @@ def run_blocks(
     DivergedError
         For the earliest step, and there the first sample, that diverged.
     """
-    if threads is not None and threads < 1:
-        raise InputError(f"threads: expected a number >= 1, got {threads}")
-    batch = len(problem.initial)
-    parts = [slice(a, min(a + BLOCK, batch)) for a in range(0, batch, BLOCK)]
+    parts = blocks(len(problem.initial))
 
     def work(part: slice) -> tuple[Result, tuple[int, int]]:
         return _run_block(loop, run, problem, part, clock, rows, weight)
@@ -181,8 +133,8 @@ def run_blocks(
         # In the main thread Ctrl-C ends a compilation.
         first = 0 if is_compiled(run) else 1
         outcomes = [work(part) for part in parts[:first]]
-        workers = min(threads or default_threads(), len(parts))
-        outcomes += _pool(workers).map(work, parts[first:]) if workers > 1 else map(work, parts[first:])
+        workers = min(number_of_threads(threads), len(parts))
+        outcomes += pool(workers).map(work, parts[first:]) if workers > 1 else map(work, parts[first:])
     _raise_if_diverged(clock, parts, [status for _, status in outcomes])
     return [result for result, _ in outcomes]
 

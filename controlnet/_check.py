@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import Any
+
+import numpy as np
 
 from .errors import InputError
 
@@ -68,3 +71,20 @@ def require_above_zero(owner: str, **values: float) -> None:
     for name, value in values.items():
         if value <= 0:
             raise InputError(f"{owner}.{name}: expected a number > 0, got {value!r}")
+
+
+def all_finite(array: np.ndarray[Any, Any]) -> bool:
+    """Say whether all numbers are finite.
+
+    Parameters
+    ----------
+    array : array
+        The numbers.
+
+    Returns
+    -------
+    bool
+        False if there is a NaN or an infinity.
+    """
+    # The sum of squares takes half the time; that of large numbers can overflow.
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())

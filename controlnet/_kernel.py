@@ -7,13 +7,16 @@ the only two that know Numba.
 
 from __future__ import annotations
 
-import math
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numba
 import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload, register_jitable
+
+from ._compiler import KernelCompiler
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -31,7 +34,34 @@ def kernel(function: Function) -> Function:
     callable
         The same, still plain, function.
     """
-    return register_jitable(function)  # type: ignore[no-any-return]
+    return register_jitable(no_cfunc_wrapper=True, pipeline_class=KernelCompiler)(function)  # type: ignore[no-any-return]
+
+
+def machine_code(function: Function) -> Function:
+    """Give a function as machine code that is kept on the disk.
+
+    Numba's disk cache does not see edits in other files, so the function must close over a tag of the sources of all
+    that it calls (`controlnet._source`), which enters the cache key.
+
+    Parameters
+    ----------
+    function : callable
+        Calls kernels.
+
+    Returns
+    -------
+    callable
+        The same, compiled at its first call for each combination of types.
+    """
+    # No reassociation and no "no NaN": rounding in tanh and the check for divergence depend on it.
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    try:
+        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+    except RuntimeError:
+        warnings.warn(
+            "no folder for compiled loops is writable, so each process compiles: set NUMBA_CACHE_DIR", stacklevel=3
+        )
+        return numba.njit(**options)(function)  # type: ignore[no-any-return]
 
 
 def by_precision(single: Function, double: Function) -> Callable[[Any], Any]:
@@ -102,14 +132,16 @@ def _compiled_power_of_two(n):  # type: ignore[no-untyped-def]
 def _float_as_bits(typing_context: Any, x: Any) -> Any:
     from llvmlite import ir
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(64))
+    single = x == types.float32
 
-    return types.int64(types.float64), codegen
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32 if single else 64))
+
+    return (types.int32 if single else types.int64)(x), codegen
 
 
 def mantissa_and_exponent(x: Any) -> Any:
-    """Split a normal float64 > 0 into a mantissa in [1, 2) and an exponent, both floats.
+    """Split a normal float > 0 into a mantissa in [1, 2) and an exponent, both floats.
 
     Parameters
     ----------
@@ -121,22 +153,26 @@ def mantissa_and_exponent(x: Any) -> Any:
     tuple of float
         (m, e) with x = m 2**e; compiled, it is a mask on the bits and so can be vectorised.
     """
-    mantissa, exponent = math.frexp(x)
-    return 2 * mantissa, float(exponent - 1)
+    mantissa, exponent = np.frexp(x)
+    return mantissa + mantissa, type(mantissa)(exponent - 1)
 
 
 @overload(mantissa_and_exponent)  # type: ignore[untyped-decorator]
 def _compiled_mantissa_and_exponent(x):  # type: ignore[no-untyped-def]
+    integer, number = (np.int32, np.float32) if x == types.float32 else (np.int64, np.float64)
+    digits, bias = (23, 127) if x == types.float32 else (52, 1023)
+    fraction, one = integer(2**digits - 1), integer(bias << digits)
+
     def split(x):  # type: ignore[no-untyped-def]
         bits: Any = _float_as_bits(x)  # type: ignore[call-arg]
-        mantissa = _bits_as_float((bits & np.int64(2**52 - 1)) | np.int64(1023 << 52))  # type: ignore[call-arg]
-        return mantissa, np.float64((bits >> np.int64(52)) - np.int64(1023))
+        mantissa = _bits_as_float(integer((bits & fraction) | one))  # type: ignore[call-arg]
+        return mantissa, number(integer((bits >> digits) - bias))
 
     return split
 
 
 def random_words(key: Any, gamma: Any, counter: Any) -> Any:
-    """Give two random numbers of 32 bits, as floats: SplittableRandom (Steele, Lea, Flood 2014) with a counter.
+    """Give two random whole numbers: SplittableRandom (Steele, Lea, Flood 2014) with a counter.
 
     Parameters
     ----------
@@ -147,15 +183,15 @@ def random_words(key: Any, gamma: Any, counter: Any) -> Any:
 
     Returns
     -------
-    tuple of float
-        Two whole numbers in [0, 2**32).
+    tuple of int
+        One in [0, 2**31), one in [-2**31, 2**31): 32 bits with a sign become floats in one instruction.
     """
     bits = 2**64 - 1
     z = (int(key) + int(counter) * int(gamma)) & bits
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & bits
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & bits
     z ^= z >> 31
-    return float(z >> 32), float(z & (2**32 - 1))
+    return z >> 33, (z + 2**31) % 2**32 - 2**31
 
 
 @overload(random_words)  # type: ignore[untyped-decorator]
@@ -165,6 +201,6 @@ def _compiled_random_words(key, gamma, counter):  # type: ignore[no-untyped-def]
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
-        return np.float64(np.int64(z >> np.uint64(32))), np.float64(np.int64(z & np.uint64(2**32 - 1)))
+        return np.int32(z >> np.uint64(33)), np.int32(z)
 
     return words

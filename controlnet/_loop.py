@@ -1,20 +1,18 @@
 """The one loop: closes a plant, a controller and a law around each other and steps them through time.
 
-Numba's disk cache does not see edits in other files and never hits for jitted functions passed as arguments, so
-the loop closes over plain functions, which pickle by name, and over a tag of all their sources: both
-enter the cache key.
+Numba's disk cache never hits for jitted functions passed as arguments, so the loop closes over plain functions, which
+pickle by name, and over a tag of all their sources: both enter the cache key.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numba
 
-from ._kernel import kernel
+from ._kernel import kernel, machine_code
 from ._source import source_tag
 from .base import Array, Block, Kernel, System, add_scaled, copy
 from .errors import KernelError
@@ -142,16 +140,7 @@ def bind(parts: System, compiled: bool) -> Run:
     """
     if not compiled:
         return _build("", parts)
-    run = _build(source_tag((*parts, _build)), parts)
-    # No reassociation and no "no NaN": rounding in tanh and the check for divergence depend on it.
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    try:
-        return numba.njit(cache=True, **options)(run)  # type: ignore[no-any-return]
-    except RuntimeError:
-        warnings.warn(
-            "no folder for compiled loops is writable, so each process compiles: set NUMBA_CACHE_DIR", stacklevel=2
-        )
-        return numba.njit(**options)(run)  # type: ignore[no-any-return]
+    return machine_code(_build(source_tag((*parts, _build)), parts))
 
 
 def is_compiled(run: Run) -> bool:

@@ -7,48 +7,70 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import Any
 
 import numpy as np
 
-from ._kernel import kernel, mantissa_and_exponent, random_words
+from ._kernel import by_precision, kernel, mantissa_and_exponent, random_words
 from .base import Array
 from .errors import InputError
 
-SCALE = 2.0**-32
-LN2 = math.log(2)
+
+def _log_in(number: Any) -> Any:
+    """Give the kernel of ln x by the series of artanh on [sqrt(1/2), sqrt(2)), to 2e-11 or the precision."""
+    one, half, root, ln2 = map(number, (1, 0.5, math.sqrt(2), math.log(2)))
+    a1, a2, a3, a4 = map(number, (0.33333333277229676, 0.2000006093533664, 0.1427540865711753, 0.1166528124861815))
+
+    @kernel
+    def log(x: Any) -> Any:
+        mantissa, exponent = mantissa_and_exponent(x)
+        large = mantissa > root
+        mantissa = half * mantissa if large else mantissa
+        exponent = exponent + one if large else exponent
+        s = (mantissa - one) / (mantissa + one)
+        q = s * s
+        return exponent * ln2 + (s + s) * (one + q * (a1 + q * (a2 + q * (a3 + q * a4))))
+
+    return log
 
 
-@kernel
-def _log(x: float) -> float:
-    """Give ln x by the series of artanh on [sqrt(1/2), sqrt(2)), to 2e-11."""
-    mantissa, exponent = mantissa_and_exponent(x)
-    large = mantissa > math.sqrt(2)
-    mantissa = 0.5 * mantissa if large else mantissa
-    exponent = exponent + 1 if large else exponent
-    s = (mantissa - 1) / (mantissa + 1)
-    q = s * s
-    return exponent * LN2 + 2 * s * (1 + q * (1 / 3 + q * (1 / 5 + q * (1 / 7 + q * (1 / 9 + q / 11)))))
-
-
-@kernel
-def _sine(x: float) -> float:
-    """Give sin x on [-pi/2, pi/2] by its series, to 7e-10."""
-    q = x * x
-    return x * (
-        1 + q * (-1 / 6 + q * (1 / 120 + q * (-1 / 5040 + q * (1 / 362880 + q * (-1 / 39916800 + q / 6227020800)))))
+def _sine_in(number: Any) -> Any:
+    """Give the kernel of sin x on [-pi/2, pi/2], to 7e-9 or the precision."""
+    c0, c1, c2, c3, c4 = map(
+        number,
+        (0.999999995698809, -0.16666657947846, 0.00833305017067177, -0.00019809017408678, 2.605107635334788e-06),
     )
 
+    @kernel
+    def sine(x: Any) -> Any:
+        q = x * x
+        return x * (c0 + q * (c1 + q * (c2 + q * (c3 + q * c4))))
 
-@kernel
-def _cosine(x: float) -> float:
-    """Give cos x on [-pi/2, pi/2] by its series, to 7e-9."""
-    q = x * x
-    return 1 + q * (-1 / 2 + q * (1 / 24 + q * (-1 / 720 + q * (1 / 40320 + q * (-1 / 3628800 + q / 479001600)))))
+    return sine
+
+
+def _cosine_in(number: Any) -> Any:
+    """Give the kernel of cos x on [-pi/2, pi/2], to 3e-10 or the precision."""
+    c0, c1, c2, c3, c4, c5 = map(
+        number,
+        (0.999999999779154, -0.4999999935543786, 0.04166663615972319, -0.0013888360284403018)
+        + (2.4760109673159873e-05, -2.6050657493719744e-07),
+    )
+
+    @kernel
+    def cosine(x: Any) -> Any:
+        q = x * x
+        return c0 + q * (c1 + q * (c2 + q * (c3 + q * (c4 + q * c5))))
+
+    return cosine
+
+
+_log, _sine, _cosine = (by_precision(make(np.float32), make(np.float64)) for make in (_log_in, _sine_in, _cosine_in))
 
 
 @kernel
 def fill_normal(stream: Array, step: int, out: Array) -> None:
-    """Write independent numbers from N(0, 1) by the method of Box and Muller (1958).
+    """Write independent numbers from N(0, 1) by the method of Box and Muller (1958), in the precision of `out`.
 
     Parameters
     ----------
@@ -59,15 +81,17 @@ def fill_normal(stream: Array, step: int, out: Array) -> None:
     out : array (n,)
         Written; an odd last number is left as it is, so make room for an even number.
     """
-    half = out.shape[0] // 2
+    number, half = out.dtype.type, out.shape[0] // 2
+    one, minus_two = number(1), number(-2)
+    share, turn = number(2.0**-31), number(math.pi * 2.0**-32)
     for i in range(half):
         radial, angular = random_words(stream[0], stream[1], step * half + i)
-        radius = math.sqrt(-2 * _log((radial + 0.5) * SCALE))
+        radius = np.sqrt(minus_two * _log((number(radial) + number(0.5)) * share))
         # Half the angle, in [-pi/2, pi/2), and the double-angle formulas.
-        x = math.pi * (angular * SCALE - 0.5)
+        x = number(angular) * turn
         sine = _sine(x)
-        out[i] = radius * (2 * sine * _cosine(x))
-        out[half + i] = radius * (1 - 2 * sine * sine)
+        out[i] = radius * ((sine + sine) * _cosine(x))
+        out[half + i] = radius * (one - (sine + sine) * sine)
 
 
 def seed_sequence(seed: int | np.random.SeedSequence) -> np.random.SeedSequence:

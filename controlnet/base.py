@@ -13,13 +13,14 @@ import numpy as np
 
 from .errors import InputError
 from .law import AbstractLaw, Frozen, Proposal
-from .rest import Rest, find_rest
+from .rest import Rest, Rests, find_rest
 from .wires import (
     Array,
     Block,
     Kernel,
     Parameters,
     System,
+    add_no_noise,
     add_scaled,
     copy,
     euler_advance,
@@ -158,6 +159,23 @@ class AbstractPlant(ABC):
         """
         return find_rest(self, u, inputs)
 
+    def rests(self, inputs: Array, basal: Array | None = None) -> Rests:
+        """Give the rests for a batch of inputs, to be asked for many times.
+
+        Parameters
+        ----------
+        inputs : array (batch, nexogenous)
+            Exogenous input.
+        basal : array (batch, n), optional
+            What a plant makes of its inputs first, if it is known; a network's first basal voltage.
+
+        Returns
+        -------
+        Rests
+            Gives output, gain and state for a control.
+        """
+        return Rests(self, inputs)
+
 
 class AbstractController(ABC):
     """A controller: dz/dt = rate(t, z, e, u), u = command(t, z, e).
@@ -247,6 +265,29 @@ class AbstractIntegrator(ABC):
     """Number of steps by which the control reaches the plant late."""
     noise: Any = None
     """Noise in the plant's own steps, or None."""
+    disturb: ClassVar[Kernel] = staticmethod(add_no_noise)
+    """``disturb(dt, tau, block, out)``: adds noise to a signal that the plant's own step lets it disturb."""
+
+    def disturbance(self, plant: AbstractPlant, part: slice, seed: np.random.SeedSequence, block: int) -> Any:
+        """Give what `disturb` knows as ``block.noise``.
+
+        Parameters
+        ----------
+        plant : AbstractPlant
+            The plant.
+        part : slice
+            The samples of the block.
+        seed : SeedSequence
+            Source of the streams of all blocks.
+        block : int
+            Number of the block.
+
+        Returns
+        -------
+        NamedTuple
+            Its numbers depend on seed and block alone.
+        """
+        return ()
 
     def params(self, dtype: np.dtype[Any]) -> NamedTuple | tuple[()]:
         """Give what the kernels know as ``block.scheme``.

@@ -1,26 +1,31 @@
 """The steady state of a closed loop by root finding in the space of controls.
 
 At rest the controller holds a e = b u, and the plant's state follows from u, so that only n_L numbers a sample are
-unknown: F(u) = a e(y(u)) - b u = 0, with dF/du = -(a E G + b I), G = dy/du (J Q for a network), E = dg/dy of the
-comparator.  Newton's method from u = 0 comes first.  Where it does not reach a stable root, pseudo-transient
+unknown: F(u) = a e(y(u)) - b u = 0, with dF/du = -M, M = a E G + b I, G = dy/du (J Q for a network), E = dg/dy of the
+comparator.  Broyden's method (1965) comes first: M is formed and inverted once, then corrected from what each step
+brings, so that a step costs one forward pass.  Where it does not reach a stable root, pseudo-transient
 continuation (Kelley, Keyes 1998) follows: implicit Euler in the controller's own time, the step growing as the
 residual falls, which stays on the branch that the dynamics reach.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ._parallel import on_threads
 from .base import Array
-from .errors import InputError
+from .errors import DimensionError, InputError
+from .rest import Rests
 
 if TYPE_CHECKING:
     from .loop import ClosedLoop
 
 FIRST_STEP, LEAST_GROWTH, MOST_GROWTH, REJECTED_ABOVE = 10.0, 1.5, 10.0, 1.2
+MOST_BROYDEN, SLOWEST = 20, 0.5
+"""Steps after which Broyden's method is given up, and what each must make of the residual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +41,7 @@ class Equilibrium:
     residual : array (batch,)
         Largest absolute entry of e - (b / a) u.
     iterations : array (batch,) of int
-        Newton and continuation steps together.
+        Steps of Broyden and of continuation together.
     stable : array (batch,) of bool
         Whether the plant alone is stable there and no eigenvalue of a E G + b I has a negative real part, rounding
         aside: then the loop is stable if the plant is faster than the controller.
@@ -54,7 +59,7 @@ class Equilibrium:
 
 
 class _Point(NamedTuple):
-    """F and a E G + b I at some controls, and the residual."""
+    """F and M at some controls, and the residual."""
 
     F: Array
     matrix: Array
@@ -65,29 +70,38 @@ class _Point(NamedTuple):
 
 
 class _Equation:
-    """F(u) = 0 for a batch, of which any part can be evaluated."""
+    """F(u) = 0 for the samples from `first` on, of which any part can be evaluated."""
 
-    def __init__(self, loop: ClosedLoop, reference: Array, inputs: Array) -> None:
-        self.loop, self.reference, self.inputs = loop, reference, inputs
-        self.a, self.b = loop.controller.steady_relation()
+    def __init__(self, loop: ClosedLoop, reference: Array, rests: Rests, first: int) -> None:
+        self.reference, self.rests, self.first, self.comparator = reference, rests, first, loop.comparator
+        self.a, self.b = (loop.plant.dtype.type(number) for number in loop.controller.steady_relation())
 
-    def at(self, u: Array, part: Array) -> _Point:
-        rest = self.loop.plant.at_rest(u, self.inputs[part])
-        with np.errstate(all="ignore"):
-            F = self.a * self.loop.comparator.compare(self.reference[part], rest.y) - self.b * u
-            matrix = self.a * self.loop.comparator.sensitivity(rest.y) @ rest.gain + self.b * np.eye(u.shape[1])
-            residual = np.abs(F).max(axis=1) / (abs(self.a) or 1.0)
-        residual = np.where(np.isfinite(residual) & np.isfinite(matrix).all(axis=(1, 2)), residual, np.inf)
-        return _Point(F, matrix, residual, rest.x, rest.y, rest.stable)
+    def error(self, u: Array, y: Array, part: Array) -> tuple[Array, Array]:
+        """Give F and the residual, infinite where something is not finite."""
+        F = self.a * self.comparator.compare(self.reference[part], y) - self.b * u
+        residual = np.abs(F).max(axis=1) / (abs(self.a) or 1)
+        return F, np.where(np.isfinite(residual), residual, np.inf)
+
+    def value(self, u: Array, part: Array) -> tuple[Array, Array]:
+        return self.error(u, self.rests.output(u, self.first + part), part)
+
+    def at(self, u: Array, part: Array, exact: bool = False) -> _Point:
+        rest = self.rests.at(u, self.first + part, exact)
+        F, residual = self.error(u, rest.y, part)
+        matrix = self.a * self.comparator.sensitivity(rest.y) @ rest.gain + self.b * np.eye(u.shape[1], dtype=u.dtype)
+        finite = np.isfinite(matrix).all(axis=(1, 2))
+        return _Point(F, matrix, np.where(finite, residual, np.inf), rest.x, rest.y, rest.stable)
 
 
 def solve(
     loop: ClosedLoop,
     reference: Array,
-    inputs: Array,
+    rests: Rests,
     *,
+    guess: Array | None = None,
     tolerance: float | None = None,
     max_iterations: int = 100,
+    threads: int | None = None,
 ) -> Equilibrium:
     """Find the steady state of every sample.
 
@@ -97,12 +111,16 @@ def solve(
         The loop; its integrator plays no part.
     reference : array (batch, noutputs)
         Reference r*.
-    inputs : array (batch, nexogenous)
-        Exogenous input.
+    rests : Rests
+        The rests of the loop's plant.
+    guess : array (batch, ninputs), optional
+        Control from which to start; zeros if not given.
     tolerance : float, optional
         Largest residual that counts as zero; 1e-10, or 1e-5 for float32, if not given.
     max_iterations : int
-        Most continuation steps, after at most 20 of Newton.
+        Most continuation steps, after at most 20 of Broyden.
+    threads : int, optional
+        Number of threads; all cores if not given.  The result does not depend on it.
 
     Returns
     -------
@@ -113,60 +131,112 @@ def solve(
     ------
     InputError
         If an option is out of range, or plant or controller have no such state.
+    DimensionError
+        If the guess does not fit.
     """
+    dtype = loop.plant.dtype
     if tolerance is None:
-        tolerance = 1e-10 if loop.plant.dtype == np.float64 else 1e-5
+        tolerance = 1e-10 if dtype == np.float64 else 1e-5
     if not tolerance > 0 or max_iterations < 1:
         raise InputError(f"expected tolerance > 0 and max_iterations >= 1, got {tolerance} and {max_iterations}")
-    equation = _Equation(loop, reference, inputs)
-    u, iterations = _newton(equation, tolerance)
-    everything = np.arange(len(u))
+    start = np.zeros(reference.shape, dtype) if guess is None else np.array(guess, dtype)
+    if start.shape != reference.shape:
+        raise DimensionError(f"guess: expected shape {reference.shape}, got {start.shape}")
+    start[~np.isfinite(start).all(axis=1)] = 0
+
+    def work(part: slice) -> Equilibrium:
+        equation = _Equation(loop, reference[part], rests, part.start)
+        with np.errstate(all="ignore"):
+            return _solve(equation, start[part], tolerance, max_iterations)
+
+    parts = on_threads(work, len(reference), threads)
+    return Equilibrium(
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Equilibrium))
+    )
+
+
+def _solve(equation: _Equation, start: Array, tolerance: float, max_iterations: int) -> Equilibrium:
+    everything = np.arange(len(start))
+    u, iterations = _broyden(equation, start, tolerance)
     point = equation.at(u, everything)
-    failed = np.flatnonzero((point.residual > tolerance) | ~_stable(point))
+    stable = _stable(equation, u, point)
+    failed = np.flatnonzero((point.residual > tolerance) | ~stable)
     if len(failed):
         u[failed], more = _continue(equation, failed, tolerance, max_iterations)
         iterations[failed] += more
         point = equation.at(u, everything)
-    stable = _stable(point)
+        stable = _stable(equation, u, point)
     converged = (point.residual <= tolerance) & stable
     return Equilibrium(u, point.y, point.x, point.residual, iterations, stable, converged)
 
 
-def _stable(point: _Point) -> Array:
+def _stable(equation: _Equation, u: Array, point: _Point) -> Array:
     """Judge stability; softmax ignores a common shift of all outputs, so that without a leak one eigenvalue is zero."""
-    matrix = point.matrix
-    finite: Array = np.asarray(np.isfinite(matrix).all(axis=(1, 2)))
-    eigenvalues = np.linalg.eigvals(np.where(finite[:, np.newaxis, np.newaxis], matrix, 0))
-    largest = np.abs(eigenvalues).max(axis=1, keepdims=True)
-    falling = (largest > 0) & (eigenvalues.real >= -100 * np.finfo(matrix.dtype).eps * largest)
-    return np.asarray(finite & point.stable_plant & falling.all(axis=1))
+    finite: Array = np.asarray(np.isfinite(point.matrix).all(axis=(1, 2)))
+    matrix = np.where(finite[:, np.newaxis, np.newaxis], point.matrix, 0)
+    # A positive definite symmetric part is enough, cheap to see, and single precision can tell if it is clearly so.
+    halves = np.linalg.eigvalsh(matrix + matrix.swapaxes(1, 2))
+    falling: Array = np.asarray(halves[:, 0] > 1e-4 * np.abs(halves).max(axis=1))
+    unclear = np.flatnonzero(finite & ~falling)
+    if len(unclear):
+        matrix = equation.at(u[unclear], unclear, exact=True).matrix
+        eigenvalues = np.linalg.eigvals(matrix)
+        largest = np.abs(eigenvalues).max(axis=1, keepdims=True)
+        positive = (largest > 0) & (eigenvalues.real >= -100 * np.finfo(matrix.dtype).eps * largest)
+        falling[unclear] = positive.all(axis=1)
+    return np.asarray(finite & point.stable_plant & falling)
 
 
-def _step(matrix: Array, F: Array) -> Array:
+def _solved(matrix: Array, F: Array) -> Array:
     try:
         return np.linalg.solve(matrix, F[:, :, np.newaxis])[:, :, 0]
     except np.linalg.LinAlgError:
         return np.asarray((np.linalg.pinv(matrix) @ F[:, :, np.newaxis])[:, :, 0])
 
 
-def _newton(equation: _Equation, tolerance: float, most: int = 20) -> tuple[Array, Array]:
-    """Give u and the number of steps of each sample; a sample leaves when it is solved or its residual grows."""
-    u = np.zeros_like(equation.reference)
+def _inverse(matrix: Array) -> Array:
+    try:
+        return np.linalg.inv(matrix)
+    except np.linalg.LinAlgError:
+        return np.linalg.pinv(matrix)
+
+
+def _broyden(equation: _Equation, start: Array, tolerance: float) -> tuple[Array, Array]:
+    """Give u and the number of steps of each sample; a sample leaves when it is solved or hardly gets better."""
+    u = start.copy()
     iterations = np.zeros(len(u), np.int64)
     active = np.arange(len(u))
     point = equation.at(u, active)
-    for _ in range(most):
-        going = np.isfinite(point.residual) & (point.residual > tolerance)
-        active, point = active[going], _Point(*(values[going] for values in point))
+    F, residual, inverse = point.F, point.residual, np.zeros_like(point.matrix)
+    going = np.isfinite(residual)
+    inverse[going] = _inverse(point.matrix[going])
+    for _ in range(MOST_BROYDEN):
+        going &= residual > tolerance
+        if not going.all():
+            active, F, residual, inverse = active[going], F[going], residual[going], inverse[going]
         if not len(active):
             break
-        trial = (u[active] + _step(point.matrix, point.F)).astype(u.dtype)
-        new = equation.at(trial, active)
+        step = _apply(inverse, F)
+        trial = u[active] + step
+        new, after = equation.value(trial, active)
         iterations[active] += 1
-        better = new.residual < REJECTED_ABOVE * point.residual
-        u[active[better]] = trial[better]
-        active, point = active[better], _Point(*(values[better] for values in new))
+        going = after < SLOWEST * residual
+        u[active[going]] = trial[going]
+        inverse = _corrected(inverse, step, F - new)
+        F, residual = new, after
     return u, iterations
+
+
+def _apply(matrix: Array, vector: Array) -> Array:
+    return np.asarray((matrix @ vector[:, :, np.newaxis])[:, :, 0])
+
+
+def _corrected(inverse: Array, step: Array, change: Array) -> Array:
+    """Give the inverse of M that maps the change of F to the step that made it, and else is the nearest (Broyden)."""
+    row = (step[:, np.newaxis] @ inverse)[:, 0]
+    share = (row * change).sum(axis=1)
+    scale = np.where(np.abs(share) > 1e-3 * (step * step).sum(axis=1), 1 / share, 0)
+    return inverse + (scale[:, np.newaxis] * (step - _apply(inverse, change)))[:, :, np.newaxis] * row[:, np.newaxis]
 
 
 def _continue(equation: _Equation, part: Array, tolerance: float, most: int) -> tuple[Array, Array]:
@@ -174,18 +244,17 @@ def _continue(equation: _Equation, part: Array, tolerance: float, most: int) -> 
     u = np.zeros_like(equation.reference[part])
     iterations = np.zeros(len(part), np.int64)
     eye = np.eye(u.shape[1], dtype=u.dtype)
-    step = np.full(len(part), FIRST_STEP)
+    step = np.full(len(part), FIRST_STEP, u.dtype)
     point = equation.at(u, part)
     for _ in range(most):
         going = np.flatnonzero(np.isfinite(point.residual) & (point.residual > tolerance))
         if not len(going):
             break
         implicit = point.matrix[going] + eye / step[going, np.newaxis, np.newaxis]
-        trial = (u[going] + _step(implicit, point.F[going])).astype(u.dtype)
+        trial = (u[going] + _solved(implicit, point.F[going])).astype(u.dtype)
         new = equation.at(trial, part[going])
         iterations[going] += 1
-        with np.errstate(divide="ignore"):
-            growth = np.clip(point.residual[going] / new.residual, LEAST_GROWTH, MOST_GROWTH)
+        growth = np.clip(point.residual[going] / new.residual, LEAST_GROWTH, MOST_GROWTH)
         accepted: Array = np.asarray(new.residual <= REJECTED_ABOVE * point.residual[going])
         step[going] *= np.where(accepted, growth, 1 / MOST_GROWTH)
         u[going[accepted]] = trial[accepted]

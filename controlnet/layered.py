@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._kernel import kernel
+from ._parallel import cut, in_parallel
 from .base import Array, Parameters
 
 FIRST, WIDTH, WIDTH_BELOW, WEIGHTS, BIASES, FEEDBACK, ACTIVATION = range(7)
@@ -170,7 +171,7 @@ def split(theta: Array, layers: Array, letters: str = "WbQ") -> Parameters:
     return named
 
 
-def mean_outer(deltas: Sequence[Array], below: Sequence[Array]) -> Parameters:
+def mean_outer(deltas: Sequence[Array], below: Sequence[Array], threads: int | None = None) -> Parameters:
     """Give the change of weights and biases that changes of the voltages make, a mean over samples.
 
     Parameters
@@ -179,6 +180,8 @@ def mean_outer(deltas: Sequence[Array], below: Sequence[Array]) -> Parameters:
         Wanted changes by layer.
     below : sequence of array (batch, n_{i-1})
         What each layer receives.
+    threads : int, optional
+        Number of threads; all cores if not given.  The result does not depend on it.
 
     Returns
     -------
@@ -186,6 +189,11 @@ def mean_outer(deltas: Sequence[Array], below: Sequence[Array]) -> Parameters:
         W_i: the mean of delta_i r_{i-1}^T; b_i: the mean of delta_i.
     """
     change: Parameters = {}
+    pieces, cost = [], 0
     for i, (delta, r) in enumerate(zip(deltas, below, strict=True)):
-        change |= {f"W{i}": delta.T @ r / len(r), f"b{i}": delta.mean(axis=0)}
+        scaled, n = delta / delta.dtype.type(len(r)), delta.size * r.shape[1]
+        change |= {f"W{i}": np.empty((delta.shape[1], r.shape[1]), delta.dtype), f"b{i}": scaled.sum(axis=0)}
+        pieces += [(change[f"W{i}"][rows], scaled.T[rows], r) for rows in cut(delta.shape[1], n)]
+        cost += n
+    in_parallel(lambda piece: np.matmul(piece[1], piece[2], out=piece[0]), pieces, cost, threads)
     return change

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._blocks import Problem, Result, run_blocks
+from ._arguments import check_batch, check_weight
+from ._blocks import Result, run_blocks
 from ._loop import Clock, bind
 from ._random import seed_sequence
 from .base import (
@@ -26,7 +27,8 @@ from .comparator import AbstractComparator, Difference
 from .errors import DimensionError, InputError
 from .integrators import Sequential
 from .response import SIGNALS, Response
-from .wires import add_no_noise, stay
+from .rest import Rests
+from .wires import stay
 
 if TYPE_CHECKING:
     from .equilibrium import Equilibrium
@@ -154,7 +156,7 @@ class ClosedLoop:
             If an argument does not fit.
         """
         clock = self._clock(dt, steps, duration, record_every, limit)
-        problem = self._problem(reference, inputs, initial_state, clock.steps)
+        problem = check_batch(self.plant, reference, inputs, clock.steps, initial_state)
         problem = problem._replace(seed=seed_sequence(seed))
         if self.integrator.noise is not None:
             self.integrator.noise.check(self.plant, len(problem.initial), clock.steps, dt)
@@ -163,7 +165,7 @@ class ClosedLoop:
         record = (record,) if isinstance(record, str) else record
         rows = self._rows(record, len(problem.initial), clock)
         if weight is not None:
-            weight = _checked_weight(weight, len(problem.initial))
+            weight = check_weight(weight, len(problem.initial))
         run = bind(self._system(), self.compiled)
         results = run_blocks(self, run, problem, clock, rows, threads, weight)
         return Response(
@@ -177,7 +179,15 @@ class ClosedLoop:
         )
 
     def equilibrium(
-        self, reference: Any, *, inputs: Any = None, tolerance: float | None = None, max_iterations: int = 100
+        self,
+        reference: Any,
+        *,
+        inputs: Any = None,
+        rests: Rests | None = None,
+        guess: Array | None = None,
+        tolerance: float | None = None,
+        max_iterations: int = 100,
+        threads: int | None = None,
     ) -> Equilibrium:
         """Find the steady state by root finding in the space of controls, without stepping through time.
 
@@ -187,10 +197,16 @@ class ClosedLoop:
             Reference r*.
         inputs : array (nexogenous,) or (batch, nexogenous), optional
             Exogenous input; zeros if not given.
+        rests : Rests, optional
+            What ``plant.rests(inputs)`` gave, to be used many times; in place of `inputs`.
+        guess : array (batch, ninputs), optional
+            Control from which to start; zeros if not given.
         tolerance : float, optional
             Largest residual that counts as zero; 1e-10, or 1e-5 for float32, if not given.
         max_iterations : int
-            Most continuation steps, after at most 20 of Newton.
+            Most continuation steps, after at most 20 of Broyden.
+        threads : int, optional
+            Number of threads; all cores if not given. The result does not depend on it.
 
         Returns
         -------
@@ -199,9 +215,10 @@ class ClosedLoop:
         """
         from .equilibrium import solve
 
-        problem = self._problem(reference, inputs, None, 0)
-        reference, inputs = problem.reference[0], problem.inputs[0]
-        return solve(self, reference, inputs, tolerance=tolerance, max_iterations=max_iterations)
+        problem = check_batch(self.plant, reference, inputs if rests is None else rests.inputs)
+        rests = self.plant.rests(problem.inputs[0]) if rests is None else rests
+        options: dict[str, Any] = {"tolerance": tolerance, "max_iterations": max_iterations, "threads": threads}
+        return solve(self, problem.reference[0], rests, guess=guess, **options)
 
     def check_step(self, dt: float) -> None:
         """Raise unless every time constant can be stepped explicitly at this step size.
@@ -240,7 +257,7 @@ class ClosedLoop:
             error=self.comparator.error,
             step=integrator.step,
             settle=integrator.settle,
-            disturb=add_no_noise if integrator.noise is None else integrator.noise.disturb,
+            disturb=integrator.disturb,
             adapt=law.adapt,
             finish=law.finish,
         )
@@ -262,23 +279,6 @@ class ClosedLoop:
         number, averaged = self.plant.dtype.type, max(1, int(steps or 1) // 4)
         grid = (0.0, number(dt), int(steps or 1), int(every), number(limit), self.integrator.delay)
         return Clock(*grid, averaged, number(1 / averaged))
-
-    def _problem(self, reference: Any, inputs: Any, initial_state: Any, steps: int) -> Problem:
-        plant = self.plant
-        given = {
-            "reference": (reference, plant.noutputs, True),
-            "inputs": (np.zeros(plant.nexogenous) if inputs is None else inputs, plant.nexogenous, True),
-        }
-        if initial_state is not None:
-            given["initial_state"] = (initial_state, plant.nstates, False)
-        arrays = {name: _checked(name, *what, steps, plant.dtype) for name, what in given.items()}
-        batch = max(array.shape[1] for array in arrays.values())
-        for name, array in arrays.items():
-            if array.shape[1] not in (1, batch):
-                raise DimensionError(f"{name}: expected {batch} samples like the other arguments, got {array.shape[1]}")
-            arrays[name] = np.broadcast_to(array, (len(array), batch, array.shape[2]))
-        initial = arrays["initial_state"][0] if initial_state is not None else plant.initial_state(arrays["inputs"][0])
-        return Problem(arrays["reference"], arrays["inputs"], initial)
 
     def _layout(self) -> dict[str, list[int]]:
         """Give the sizes of all signals that can be recorded, in their order, by layer."""
@@ -317,29 +317,5 @@ class ClosedLoop:
         return signals
 
 
-def _checked_weight(weight: Any, batch: int) -> Array:
-    weight = np.asarray(weight, float)
-    if weight.shape != (batch,):
-        raise DimensionError(f"weight: expected shape ({batch},), got {weight.shape}")
-    if not np.isfinite(weight).all():
-        raise InputError("weight: expected finite numbers, got NaN or infinity")
-    return weight
-
-
 def _joined(parts: list[Array]) -> Array:
     return np.concatenate(parts, axis=1).T.copy()
-
-
-def _checked(name: str, values: Any, width: int, in_time: bool, steps: int, dtype: np.dtype[Any]) -> Array:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{name}: expected real numbers, got an array of type {array.dtype}")
-    array = array.astype(dtype, copy=False)
-    array = array.reshape((1,) * (3 - array.ndim) + array.shape) if 1 <= array.ndim <= 2 else array
-    shapes = f"({width},), (batch, {width})" + (f" or ({steps + 1}, batch, {width})" if in_time else "")
-    times = (1, steps + 1) if in_time else (1,)
-    if array.ndim != 3 or array.shape[2] != width or array.shape[0] not in times or array.shape[1] == 0:
-        raise DimensionError(f"{name}: expected shape {shapes}, got {np.shape(values)}")
-    if not np.isfinite(array).all():
-        raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
-    return array

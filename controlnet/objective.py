@@ -8,12 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import log_softmax, softmax
 
+from ._forward import feed_forward
 from .base import Array
 from .errors import DimensionError, InputError
 
 if TYPE_CHECKING:
+    from .equilibrium import Equilibrium
     from .loop import ClosedLoop
     from .response import Response
 
@@ -39,8 +40,8 @@ class AbstractLoss(ABC):
         """
 
     @abstractmethod
-    def value(self, y: Array, labels: Array) -> float:
-        """Give the mean loss of a batch.
+    def evaluate(self, y: Array, labels: Array) -> tuple[float, Array]:
+        """Give the mean loss of a batch and the gradient of each sample's loss.
 
         Parameters
         ----------
@@ -48,29 +49,42 @@ class AbstractLoss(ABC):
             Outputs.
         labels : array (batch,) of int or (batch, noutputs) of float
             Classes or target vectors.
+
+        Returns
+        -------
+        tuple of float and array (batch, noutputs)
+            The loss, and batch times its gradient in y.
+        """
+
+    def value(self, y: Array, labels: Array) -> float:
+        """Give the mean loss of a batch.
+
+        Parameters
+        ----------
+        y, labels : array
+            As in `evaluate`.
 
         Returns
         -------
         float
             The loss.
         """
+        return self.evaluate(y, labels)[0]
 
-    @abstractmethod
     def gradient(self, y: Array, labels: Array) -> Array:
         """Give the gradient of each sample's loss in its output.
 
         Parameters
         ----------
-        y : array (batch, noutputs)
-            Outputs.
-        labels : array (batch,) of int or (batch, noutputs) of float
-            Classes or target vectors.
+        y, labels : array
+            As in `evaluate`.
 
         Returns
         -------
         array (batch, noutputs)
             batch times the gradient of `value`.
         """
+        return self.evaluate(y, labels)[1]
 
 
 @dataclass(frozen=True)
@@ -91,11 +105,9 @@ class MeanSquaredError(AbstractLoss):
     def targets(self, labels: Array, noutputs: int) -> Array:
         return _one_hot(labels, noutputs, self.target_value)
 
-    def value(self, y: Array, labels: Array) -> float:
-        return float(np.mean((y - self.targets(labels, y.shape[1])) ** 2))
-
-    def gradient(self, y: Array, labels: Array) -> Array:
-        return np.asarray(2 / y.shape[1] * (y - self.targets(labels, y.shape[1])), y.dtype)
+    def evaluate(self, y: Array, labels: Array) -> tuple[float, Array]:
+        difference = y - self.targets(labels, y.shape[1])
+        return float(np.mean(difference**2)), np.asarray(2 / y.shape[1] * difference, y.dtype)
 
 
 @dataclass(frozen=True)
@@ -116,11 +128,13 @@ class CrossEntropy(AbstractLoss):
     def targets(self, labels: Array, noutputs: int) -> Array:
         return _one_hot(labels, noutputs, self.target_value)
 
-    def value(self, y: Array, labels: Array) -> float:
-        return float(-np.sum(self.targets(labels, y.shape[1]) * log_softmax(y, axis=1)) / len(y))
-
-    def gradient(self, y: Array, labels: Array) -> Array:
-        return np.asarray(softmax(y, axis=1) - self.targets(labels, y.shape[1]), y.dtype)
+    def evaluate(self, y: Array, labels: Array) -> tuple[float, Array]:
+        targets = self.targets(labels, y.shape[1])
+        shifted = y - y.max(axis=1, keepdims=True)
+        powers = np.exp(shifted)
+        total = powers.sum(axis=1, keepdims=True)
+        loss = -np.sum(targets * (shifted - np.log(total))) / len(y)
+        return float(loss), np.asarray(powers / total - targets, y.dtype)
 
 
 def _check_target_value(loss: MeanSquaredError | CrossEntropy) -> None:
@@ -128,10 +142,7 @@ def _check_target_value(loss: MeanSquaredError | CrossEntropy) -> None:
         raise InputError(f"{type(loss).__name__}.target_value: expected a number in (0, 1], got {loss.target_value!r}")
 
 
-LOSSES: dict[str, type[MeanSquaredError] | type[CrossEntropy]] = {
-    "mse": MeanSquaredError,
-    "cross-entropy": CrossEntropy,
-}
+LOSSES: dict[str, type[MeanSquaredError | CrossEntropy]] = {"mse": MeanSquaredError, "cross-entropy": CrossEntropy}
 
 
 def _one_hot(labels: Array, noutputs: int, value: float) -> Array:
@@ -144,14 +155,34 @@ def _one_hot(labels: Array, noutputs: int, value: float) -> Array:
         return labels
     if labels.size and not 0 <= labels.min() <= labels.max() < noutputs:
         raise InputError(f"labels: expected classes 0 to {noutputs - 1}, got {labels.min()} to {labels.max()}")
-    rest = (1 - value) / (noutputs - 1) if noutputs > 1 else 0.0
-    targets = np.full((len(labels), noutputs), rest)
+    targets = np.full((len(labels), noutputs), (1 - value) / max(noutputs - 1, 1))
     targets[np.arange(len(labels)), labels] = value
     return targets
 
 
+class AbstractObjective(ABC):
+    """A loss, and the reference of the controller that follows from it."""
+
+    loss: AbstractLoss
+
+    @abstractmethod
+    def reference(self, y: Array, labels: Array) -> Array:
+        """Give the reference of the controller.
+
+        Parameters
+        ----------
+        y, labels : array
+            Feed-forward output and labels, as in `AbstractLoss.evaluate`.
+
+        Returns
+        -------
+        array (batch, noutputs)
+            The reference r*.
+        """
+
+
 @dataclass(frozen=True)
-class Nudged:
+class Nudged(AbstractObjective):
     """Weak feedback: the reference is the feed-forward output moved a little down the loss.
 
     r* = r_L - lambda dL/dr_L, per sample (Meulemans et al. 2021).
@@ -172,25 +203,11 @@ class Nudged:
             raise InputError(f"Nudged.stepsize: expected a number > 0, got {self.stepsize!r}")
 
     def reference(self, y: Array, labels: Array) -> Array:
-        """Give the reference of the controller.
-
-        Parameters
-        ----------
-        y : array (batch, noutputs)
-            Feed-forward output.
-        labels : array (batch,) of int or (batch, noutputs) of float
-            Classes or target vectors.
-
-        Returns
-        -------
-        array (batch, noutputs)
-            The reference r*.
-        """
         return y - y.dtype.type(self.stepsize) * self.loss.gradient(y, labels)
 
 
 @dataclass(frozen=True)
-class Strong:
+class Strong(AbstractObjective):
     """Strong feedback: the reference is the label itself (Meulemans et al. 2022).
 
     Parameters
@@ -202,25 +219,11 @@ class Strong:
     loss: AbstractLoss
 
     def reference(self, y: Array, labels: Array) -> Array:
-        """Give the reference of the controller.
-
-        Parameters
-        ----------
-        y : array (batch, noutputs)
-            Feed-forward output; only its shape and type matter.
-        labels : array (batch,) of int or (batch, noutputs) of float
-            Classes or target vectors.
-
-        Returns
-        -------
-        array (batch, noutputs)
-            The reference r*.
-        """
         return self.loss.targets(labels, y.shape[1]).astype(y.dtype)
 
 
 @dataclass(frozen=True)
-class OwnOutput:
+class OwnOutput(AbstractObjective):
     """The reference is the feed-forward output itself, so that only noise moves the controller (Meulemans et al. 2021).
 
     The sleep phase of two-phase feedback learning under weak feedback.
@@ -234,20 +237,6 @@ class OwnOutput:
     loss: AbstractLoss
 
     def reference(self, y: Array, labels: Array) -> Array:
-        """Give the reference of the controller.
-
-        Parameters
-        ----------
-        y : array (batch, noutputs)
-            Feed-forward output.
-        labels : array (batch,) of int or (batch, noutputs) of float
-            Plays no part.
-
-        Returns
-        -------
-        array (batch, noutputs)
-            The reference r* = y.
-        """
         return y
 
 
@@ -273,23 +262,24 @@ class Lesson:
         Number of threads; all cores if not given.
     seed : int or SeedSequence
         Source of the noise, if the loop has any.
+    guess : array (batch, n_L), optional
+        Control from which the search for a steady state starts; not a number where there is none.
     """
 
     plant: Any
     inputs: Array
     labels: Array
-    objective: Nudged | Strong | OwnOutput
+    objective: AbstractObjective
     dt: float = 0.02
     steps: int = 500
     threads: int | None = None
     seed: int | np.random.SeedSequence = 0
+    guess: Array | None = None
 
     def __post_init__(self) -> None:
-        if np.ndim(self.inputs) != 2 or len(self.inputs) != len(self.labels):
-            raise DimensionError(
-                f"Lesson: expected inputs (batch, n_0) and as many labels, got {np.shape(self.inputs)} "
-                f"and {np.shape(self.labels)}"
-            )
+        inputs, labels = np.shape(self.inputs), np.shape(self.labels)
+        if len(inputs) != 2 or inputs[:1] != labels[:1]:
+            raise DimensionError(f"Lesson: expected inputs (batch, n_0) and as many labels, got {inputs} and {labels}")
 
     def require(self, plant: Any) -> None:
         """Raise unless this lesson is for a plant as it is now.
@@ -326,10 +316,41 @@ class Lesson:
         return loop.simulate(self.reference, inputs=self.inputs, **{"record": (), **grid, **options})
 
     @cached_property
+    def _rest(self) -> tuple[list[Array], list[Array]]:
+        return feed_forward(self.plant, self.inputs, threads=self.threads)
+
+    @property
     def voltages(self) -> list[Array]:
         """Feed-forward voltages of all layers."""
-        voltages: list[Array] = self.plant.voltages(self.inputs)
-        return voltages
+        return self._rest[0]
+
+    @property
+    def rates(self) -> list[Array]:
+        """Feed-forward rates of all layers."""
+        return self._rest[1]
+
+    def steady_state(self, loop: ClosedLoop, tolerance: float | None = None) -> Equilibrium:
+        """Find the steady state of a loop on this lesson.
+
+        Parameters
+        ----------
+        loop : ClosedLoop
+            The loop.
+        tolerance : float, optional
+            Largest residual that counts as zero.
+
+        Returns
+        -------
+        Equilibrium
+            What was found.
+        """
+        options: dict[str, Any] = {"guess": self.guess, "tolerance": tolerance, "threads": self.threads}
+        return loop.equilibrium(self.reference, rests=self.rests, **options)
+
+    @cached_property
+    def rests(self) -> Any:
+        """The network's rests under constant controls."""
+        return self.plant.rests(self.inputs, self.voltages[0])
 
     @property
     def output(self) -> Array:
@@ -341,7 +362,16 @@ class Lesson:
         """Reference of the controller (batch, n_L)."""
         return self.objective.reference(self.output, self.labels)
 
+    @cached_property
+    def _evaluated(self) -> tuple[float, Array]:
+        return self.objective.loss.evaluate(self.output, self.labels)
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of the feed-forward output."""
+        return self._evaluated[0]
+
     @property
     def output_gradient(self) -> Array:
         """Gradient of each sample's loss in its feed-forward output (batch, n_L)."""
-        return self.objective.loss.gradient(self.output, self.labels)
+        return self._evaluated[1]

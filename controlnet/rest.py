@@ -29,6 +29,58 @@ class Rest(NamedTuple):
     stable: Array
 
 
+class Rests:
+    """The rests of a plant for a batch of inputs, of which any part can be asked for.
+
+    Parameters
+    ----------
+    plant : AbstractPlant
+        The plant.
+    inputs : array (batch, nexogenous)
+        Exogenous input.
+    """
+
+    def __init__(self, plant: Any, inputs: Array) -> None:
+        self.plant, self.inputs = plant, inputs
+
+    def at(self, u: Array, part: Array | slice, exact: bool = True) -> Rest:
+        """Give state, output, gain and stability.
+
+        Parameters
+        ----------
+        u : array (samples, ninputs)
+            Control.
+        part : array of int or slice
+            Which samples.
+        exact : bool
+            Whether the gain must have the plant's precision; single precision may be cheaper.
+
+        Returns
+        -------
+        Rest
+            The rest under that control.
+        """
+        rest: Rest = self.plant.at_rest(u, self.inputs[part])
+        return rest
+
+    def output(self, u: Array, part: Array | slice) -> Array:
+        """Give the output alone, which may cost much less.
+
+        Parameters
+        ----------
+        u : array (samples, ninputs)
+            Control.
+        part : array of int or slice
+            Which samples.
+
+        Returns
+        -------
+        array (samples, noutputs)
+            y.
+        """
+        return self.at(u, part).y
+
+
 def find_rest(plant: AbstractPlant, u: Array, inputs: Array) -> Rest:
     """Find the rest by Newton's method on dx/dt = 0, with derivatives by central differences.
 

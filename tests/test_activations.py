@@ -9,7 +9,8 @@ import numba
 import numpy as np
 import pytest
 
-from controlnet.activations import ACTIVATIONS, activate, activation_code, exp_of_negative, rate, scale_by_slope, slope
+from controlnet._elementary import exp_of_negative
+from controlnet.activations import ACTIVATIONS, activate, activation_code, rate, scale_by_slope, slope
 from controlnet.errors import InputError
 
 DTYPES = (np.float64, np.float32)

@@ -34,7 +34,7 @@ from controlnet.analysis import (
 )
 from controlnet.base import Array, Parameters
 
-UPDATES = {"_cont": "continuous", "_ss": "steady-state", "_ssa": "analytic"}
+UPDATES = {"_cont": "continuous", "_ss": "last-step", "_ssa": "analytic"}
 """The updates by the reference's suffix."""
 STABILITY = {"separated": "A_instI", "integral": "A_tildeI", "steady": "A_I", "proportional-integral": "A_PI"}
 DAMPINGS = {"": 0.0, "_d0.1": 0.1}

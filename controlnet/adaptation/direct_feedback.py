@@ -34,7 +34,7 @@ class DFA(AbstractLaw):
         change: Parameters = {}
         gradient = lesson.output_gradient / plant.dtype.type(-len(lesson.inputs))
         below = lesson.inputs.astype(plant.dtype, copy=False)
-        for i, (v, r) in enumerate(zip(lesson.voltages, plant.rates(lesson.voltages), strict=True)):
+        for i, (v, r) in enumerate(zip(lesson.voltages, lesson.rates, strict=True)):
             delta = gradient
             if i < len(plant.weights) - 1:
                 delta = gradient @ plant.feedback[i].T

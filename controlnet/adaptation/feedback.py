@@ -7,16 +7,16 @@ al. 2021, section 4; 2022, section 3).  The decay beta is the optimiser's weight
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._check import require_above_zero, require_at_least_zero
-from .._kernel import kernel
-from ..base import AbstractLaw, Array, Block, Parameters, Proposal
+from ..base import AbstractLaw, Parameters, Proposal
 from ..errors import InputError
-from ..layered import APICAL, RATE
-from .dfc import WINDOW
+from ._feedback_rule import feedback_memory
+from ._forward_rule import forward_memory
+from ._rules import RuleMemory, adapt, finish, require_network, rule_memory
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop
@@ -24,82 +24,6 @@ if TYPE_CHECKING:
 
 SMALLEST_SIGMA = 0.01
 """Floor of the noise's strength in the scale 1 / sigma^2 of the rule, as in the public code."""
-
-
-class FeedbackMemory(NamedTuple):
-    """What the law accumulates for one block; `apicals` runs one step ahead of `controls`.
-
-    `tau` = 0 takes the control as it is, else its high-pass part.
-    """
-
-    total: Array
-    product: Array
-    apicals: Array
-    controls: Array
-    low: Array
-    filled: Array
-    tau: float
-
-
-@kernel
-def adapt(k: int, dt: float, b: Block, l: FeedbackMemory) -> None:
-    """Stack the control of one step beside the apical voltages of the step before.
-
-    Parameters
-    ----------
-    k : int
-        Index of the step.
-    dt : float
-        Step size.
-    b : Block
-        The wires.
-    l : FeedbackMemory
-        Written.
-    """
-    batch, start = b.u.shape[1], l.filled[0] * b.u.shape[1]
-    share = dt / l.tau if l.tau > 0 else dt
-    for j in range(b.u.shape[0]):
-        for s in range(batch):
-            l.controls[j, start + s] = b.u[j, s]
-            if l.tau > 0:
-                l.low[j, s] = b.u[j, s] if k == 0 else l.low[j, s] + share * (b.u[j, s] - l.low[j, s])
-                l.controls[j, start + s] -= l.low[j, s]
-    l.filled[0] += 1
-    if l.filled[0] * batch == l.controls.shape[1]:
-        _flush(l)
-    n = b.p.signals.shape[0] // 4
-    apical, start = b.p.signals[APICAL * n : RATE * n], l.filled[0] * batch
-    for j in range(n):
-        for s in range(batch):
-            l.apicals[j, start + s] = apical[j, s]
-
-
-@kernel
-def _flush(l: FeedbackMemory) -> None:
-    """Add the outer products of the stacked steps."""
-    np.dot(l.apicals, l.controls.T, l.product)
-    for j in range(l.total.shape[0]):
-        for c in range(l.total.shape[1]):
-            l.total[j, c] += l.product[j, c]
-    l.filled[0] = 0
-
-
-@kernel
-def finish(b: Block, l: FeedbackMemory) -> None:
-    """Add what is still stacked.
-
-    Parameters
-    ----------
-    b : Block
-        The wires.
-    l : FeedbackMemory
-        Written.
-    """
-    for j in range(l.controls.shape[0]):
-        for s in range(l.filled[0] * b.u.shape[1], l.controls.shape[1]):
-            l.controls[j, s] = 0
-    if l.filled[0] > 0:
-        _flush(l)
 
 
 @dataclass(frozen=True)
@@ -135,22 +59,13 @@ class FeedbackLearning(AbstractLaw):
         if self.high_pass is not None:
             require_above_zero("FeedbackLearning", high_pass=self.high_pass)
 
-    def accumulators(self, plant: Any, batch: int) -> FeedbackMemory:
-        if "Q0" not in plant.parameters:
-            raise InputError(f"FeedbackLearning: {type(plant).__name__} has no feedback weights Q to learn")
-        n, m, dtype = plant.nneurons, plant.ninputs, plant.dtype
-        return FeedbackMemory(
-            total=np.zeros((n, m), dtype),
-            product=np.zeros((n, m), dtype),
-            apicals=np.zeros((n, WINDOW * batch), dtype),
-            controls=np.zeros((m, WINDOW * batch), dtype),
-            low=np.zeros((m, batch), dtype),
-            filled=np.zeros(1, np.int64),
-            tau=dtype.type(self.high_pass or 0),
-        )
+    def accumulators(self, plant: Any, batch: int) -> RuleMemory:
+        require_network("FeedbackLearning", plant, "Q0")
+        forward = forward_memory(plant, batch, False, learns=False)
+        return rule_memory(plant, batch, forward, feedback_memory(plant, batch, self.high_pass))
 
     def collect(self, plant: Any, accumulators: list[Any], samples: int, steps: int) -> Parameters:
-        total = sum(memory.total for memory in accumulators) * plant.dtype.type(-1 / (samples * steps))
+        total = sum(memory.feedback.total for memory in accumulators) * plant.dtype.type(-1 / (samples * steps))
         parts = np.split(total, np.cumsum(plant.sizes[1:-1]))
         return {f"Q{i}": part for i, part in enumerate(parts) if self.output_layer or i < len(parts) - 1}
 

@@ -107,7 +107,7 @@ def _jacobians(lesson: Lesson) -> list[Array]:
 
 def _below(lesson: Lesson) -> list[Array]:
     """Give what each layer receives: the inputs and the rates."""
-    return [lesson.inputs.astype(lesson.plant.dtype, copy=False), *lesson.plant.rates(lesson.voltages)[:-1]]
+    return [lesson.inputs.astype(lesson.plant.dtype, copy=False), *lesson.rates[:-1]]
 
 
 def _solve(gram: Any, gradient: Array, damping: float) -> Array:

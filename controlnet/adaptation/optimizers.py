@@ -10,7 +10,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
 
 import numpy as np
 
@@ -62,28 +61,34 @@ class AbstractOptimizer(ABC):
         change : dict of arrays
             What the law wants, for some of them.
         memory : dict of arrays
-            What the last call gave; empty at first.
+            What the last call gave, empty at first; its arrays are used on and overwritten.
 
         Returns
         -------
         tuple of dict
             New values of the parameters named in `change`, and the memory to hand in next time.
         """
-        new: Parameters = {}
-        remembered = dict(memory)
+        new, memory = {}, dict(memory)
         for name, delta in clipped(change, self.clip_norm).items():
-            wanted = delta - parameters[name] * self.weight_decay if self.weight_decay else delta
-            mine = {key: memory.get(f"{key}/{name}") for key in self.remembered}
-            step, mine = self._step(wanted, mine)
-            new[name] = parameters[name] + (self.learning_rate * step).astype(delta.dtype)
-            remembered |= {f"{key}/{name}": value for key, value in mine.items() if value is not None}
-        return new, remembered
-
-    remembered: ClassVar[tuple[str, ...]] = ()
+            theta = parameters[name]
+            wanted, step = delta, np.empty_like(theta)
+            if self.weight_decay:
+                wanted = np.multiply(theta, -self.weight_decay, out=step)
+                wanted += delta
+            self._step(name, wanted, memory, step)
+            new[name] = np.add(theta, step, out=step)
+        return new, memory
 
     @abstractmethod
-    def _step(self, wanted: Array, memory: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
-        """Give the step before the learning rate, and the new memory of one array."""
+    def _step(self, name: str, wanted: Array, memory: Memory, out: Array) -> None:
+        """Write the step of one array, the learning rate included, into `out`, which may be `wanted` itself."""
+
+
+def _recalled(memory: Memory, key: str, like: Array) -> Array:
+    """Give what is remembered, zeros at first."""
+    if key not in memory:
+        memory[key] = np.zeros_like(like)
+    return memory[key]
 
 
 def clipped(change: Mapping[str, Array], norm: float | None) -> dict[str, Array]:
@@ -127,14 +132,14 @@ class SGD(AbstractOptimizer):
     """
 
     momentum: float = 0.0
-    remembered = ("momentum",)
 
-    def _step(self, wanted: Array, memory: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
-        if not self.momentum:
-            return wanted, {}
-        last = memory["momentum"]
-        step = wanted if last is None else self.momentum * last + wanted
-        return step, {"momentum": step}
+    def _step(self, name: str, wanted: Array, memory: Memory, out: Array) -> None:
+        if self.momentum:
+            m = _recalled(memory, f"momentum/{name}", out)
+            m *= self.momentum
+            m += wanted
+            wanted = m
+        np.multiply(wanted, self.learning_rate, out=out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,20 +159,23 @@ class Adam(AbstractOptimizer):
     beta1: float = 0.99
     beta2: float = 0.99
     epsilon: float = 1e-8
-    remembered = ("first", "second", "count")
 
-    def _step(self, wanted: Array, memory: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
-        zero = np.zeros_like(wanted)
-        first, second = (zero if memory[key] is None else memory[key] for key in ("first", "second"))
-        count = (0 if memory["count"] is None else int(memory["count"])) + 1
-        first = self.beta1 * first + (1 - self.beta1) * wanted
-        second = self.beta2 * second + (1 - self.beta2) * wanted**2
-        scale = np.sqrt(second) / math.sqrt(1 - self.beta2**count) + self.epsilon
-        return first / (1 - self.beta1**count) / scale, {
-            "first": first,
-            "second": second,
-            "count": np.asarray(count),
-        }
+    def _step(self, name: str, wanted: Array, memory: Memory, out: Array) -> None:
+        first, second = (_recalled(memory, f"{key}/{name}", out) for key in ("first", "second"))
+        count = int(memory.get(f"count/{name}", 0)) + 1
+        memory[f"count/{name}"] = np.asarray(count)
+        # The moments are kept as sums; what makes them unbiased means goes into two numbers, not into two more passes.
+        first *= self.beta1
+        first += wanted
+        np.multiply(wanted, wanted, out=out)
+        second *= self.beta2
+        second += out
+        mean = (1 - self.beta1) / (1 - self.beta1**count)
+        root = math.sqrt((1 - self.beta2) / (1 - self.beta2**count))
+        np.sqrt(second, out=out)
+        out += self.epsilon / root
+        np.divide(first, out, out=out)
+        out *= self.learning_rate * mean / root
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,16 +194,23 @@ class RMSprop(AbstractOptimizer):
 
     smoothing: float = 0.95
     epsilon: float = 0.03
-    remembered = ("mean", "square")
 
-    def _step(self, wanted: Array, memory: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
-        zero = np.zeros_like(wanted)
-        mean, square = (zero if memory[key] is None else memory[key] for key in ("mean", "square"))
-        square = self.smoothing * square + (1 - self.smoothing) * wanted**2
-        mean = self.smoothing * mean + (1 - self.smoothing) * wanted
+    def _step(self, name: str, wanted: Array, memory: Memory, out: Array) -> None:
+        mean, square = (_recalled(memory, f"{key}/{name}", out) for key in ("mean", "square"))
+        scale = wanted * (1 - self.smoothing)
+        mean *= self.smoothing
+        mean += scale
+        scale *= wanted
+        square *= self.smoothing
+        square += scale
+        np.multiply(mean, mean, out=scale)
+        np.subtract(square, scale, out=scale)
         # Rounding can make the variance of a constant change negative.
-        scale = np.sqrt(np.maximum(square - mean**2, 0)) + self.epsilon
-        return wanted / scale, {"mean": mean, "square": square}
+        np.maximum(scale, 0, out=scale)
+        np.sqrt(scale, out=scale)
+        scale += self.epsilon
+        np.divide(wanted, scale, out=out)
+        out *= self.learning_rate
 
 
 OPTIMIZERS = {"sgd": SGD, "adam": Adam, "rmsprop": RMSprop}

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from .._kernel import kernel
-from ..base import AbstractLaw, Block, Parameters, Proposal
+from ..base import AbstractLaw, Parameters, Proposal
 from ..errors import InputError
+from ._rules import RuleMemory, adapt, finish, rule_memory
 from .convergence import judged
-from .dfc import DFC, DFCMemory
-from .dfc import adapt as adapt_forward
-from .dfc import finish as finish_forward
-from .feedback import FeedbackLearning, FeedbackMemory
-from .feedback import adapt as adapt_feedback
-from .feedback import finish as finish_feedback
+from .dfc import DFC
+from .feedback import FeedbackLearning
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop
     from ..objective import Lesson
-
-
-class SinglePhaseMemory(NamedTuple):
-    """What both rules accumulate for one block."""
-
-    forward: DFCMemory
-    feedback: FeedbackMemory
-
-
-@kernel
-def _adapt(k: int, dt: float, b: Block, l: SinglePhaseMemory) -> None:
-    adapt_forward(k, dt, b, l.forward)
-    adapt_feedback(k, dt, b, l.feedback)
-
-
-@kernel
-def _finish(b: Block, l: SinglePhaseMemory) -> None:
-    finish_forward(b, l.forward)
-    finish_feedback(b, l.feedback)
 
 
 @dataclass(frozen=True)
@@ -58,21 +35,20 @@ class SinglePhase(AbstractLaw):
     forward: DFC = field(default_factory=DFC)
     feedback: FeedbackLearning = field(default_factory=lambda: FeedbackLearning(high_pass=0.5))
 
-    adapt = staticmethod(_adapt)
-    finish = staticmethod(_finish)
+    adapt = staticmethod(adapt)
+    finish = staticmethod(finish)
 
     def __post_init__(self) -> None:
         if self.forward.update != "continuous" or self.forward.converged_only:
             raise InputError("SinglePhase.forward: expected continuous updates of all samples")
 
-    def accumulators(self, plant: Any, batch: int) -> SinglePhaseMemory:
-        forward: Any = self.forward.accumulators(plant, batch)
-        return SinglePhaseMemory(forward, self.feedback.accumulators(plant, batch))
+    def accumulators(self, plant: Any, batch: int) -> RuleMemory:
+        forward = self.forward.accumulators(plant, batch).forward
+        return rule_memory(plant, batch, forward, self.feedback.accumulators(plant, batch).feedback)
 
     def collect(self, plant: Any, accumulators: list[Any], samples: int, steps: int) -> Parameters:
-        parts = [self.forward.collect(plant, [memory.forward for memory in accumulators], samples, steps)]
-        parts += [self.feedback.collect(plant, [memory.feedback for memory in accumulators], samples, steps)]
-        return parts[0] | parts[1]
+        forward, feedback = (law.collect(plant, accumulators, samples, steps) for law in (self.forward, self.feedback))
+        return forward | feedback
 
     def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
         lesson.require(loop.plant)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ConfigError
-from .methods import METHODS, Method
+from .methods import METHODS, Method, simulates
 from .phases import asleep, sleeps
 from .settings import Settings
 
@@ -25,9 +25,11 @@ def refuse_together(settings: Settings) -> None:
     _refuse_network(settings, method)
     _refuse_objective(settings, method)
     _refuse_learning(settings, method)
-    if method.simulates:
+    if method.steady and settings.law.steady_state == "root-finding":
+        _refuse_root_finding(settings)
+    if simulates(settings):
         _refuse_simulation(settings, "")
-    if method.simulates and learning == "single-phase":
+    if simulates(settings) and learning == "single-phase":
         _refuse_silence(settings, "")
     if sleeps(settings):
         _refuse_simulation(asleep(settings), "feedback.")
@@ -58,6 +60,17 @@ def _refuse_objective(settings: Settings, method: Method) -> None:
             f"nudged for {settings.method}: strong feedback leaves the point where the analytic update linearises"
         )
         _refuse("objective.feedback", expected, feedback)
+
+
+def _refuse_root_finding(settings: Settings) -> None:
+    """Refuse what has no steady state, or none that root finding could give."""
+    reason = ""
+    if settings.noise.sigma or settings.noise.sigma_output:
+        reason = "under noise"
+    elif settings.network.feedback == "jacobian-transpose":
+        reason = "with feedback through the Jacobian"
+    if reason:
+        _refuse("law.steady_state", f"last-step {reason}", "root-finding")
 
 
 def _refuse_learning(settings: Settings, method: Method) -> None:

@@ -29,7 +29,9 @@ class Method(NamedTuple):
     strong : bool
         Whether feedback must be strong.
     simulates : bool
-        Whether the forward weights learn from a simulation.
+        Whether the forward weights always learn from a simulation.
+    steady : bool
+        Whether they learn from the steady state.
     analytic : bool
         Whether they learn from the linearised steady state.
     rule : str
@@ -42,6 +44,7 @@ class Method(NamedTuple):
     feedback: Literal["weight-product", "random"] = "weight-product"
     strong: bool = False
     simulates: bool = False
+    steady: bool = False
     analytic: bool = False
     rule: Literal["nonlinear-difference", "voltage-difference"] = "nonlinear-difference"
 
@@ -50,7 +53,8 @@ def _dfc(update: Any) -> Callable[[Settings], Any]:
     def make(settings: Settings) -> Any:
         from ..adaptation import DFC
 
-        return DFC(update, settings.law.rule or "nonlinear-difference", settings.law.converged_only)
+        last_step = update == "steady-state" and settings.law.steady_state == "last-step"
+        return DFC("last-step" if last_step else update, settings.law.rule or "nonlinear-difference", settings.law.converged_only)
 
     return make
 
@@ -89,12 +93,13 @@ def _fixed(description: str, update: str) -> Method:
 
 
 def _kind(update: str) -> dict[str, Any]:
-    return {"simulates": update != "analytic", "analytic": update == "analytic"}
+    kinds = {"continuous": "simulates", "steady-state": "steady", "analytic": "analytic"}
+    return {kinds[update]: True}
 
 
 METHODS = {
     "dfc": _learned("Deep Feedback Control: learns at every step of the simulated loop", "continuous"),
-    "dfc-ss": _learned("DFC from the last step of the simulated loop", "steady-state"),
+    "dfc-ss": _learned("DFC from the steady state of the loop, found without simulation", "steady-state"),
     "dfc-ssa": _learned("DFC from the linearised steady state, without simulation", "analytic"),
     "dfc-fixed": _fixed("DFC with feedback weights that stay as they are", "continuous"),
     "dfc-fixed-ss": _fixed("DFC-SS with feedback weights that stay as they are", "steady-state"),
@@ -108,12 +113,12 @@ METHODS = {
         simulates=True,
     ),
     "strong-dfc-2phase": Method(
-        "Strong-DFC from the last step, feedback weights in a phase of their own",
+        "Strong-DFC from the steady state, feedback weights in a phase of their own",
         _dfc("steady-state"),
         ("two-phase", "none"),
         "random",
         strong=True,
-        simulates=True,
+        steady=True,
     ),
     "dfa": Method("direct feedback alignment", _dfa, ("none", "two-phase"), "random"),
     "bp": Method("error backpropagation", _backprop),
@@ -136,12 +141,34 @@ def complete(settings: Settings) -> Settings:
         The same with nothing of this kind unset.
     """
     method = METHODS[settings.method]
+    network = replace(settings.network, feedback=settings.network.feedback or method.feedback)
+    steady_state = settings.law.steady_state
+    if method.steady and steady_state is None:
+        noisy = settings.noise.sigma or settings.noise.sigma_output
+        steady_state = "last-step" if noisy or network.feedback == "jacobian-transpose" else "root-finding"
     return replace(
         settings,
-        network=replace(settings.network, feedback=settings.network.feedback or method.feedback),
+        network=network,
         objective=replace(
             settings.objective, feedback=settings.objective.feedback or ("strong" if method.strong else "nudged")
         ),
-        law=replace(settings.law, rule=settings.law.rule or method.rule),
+        law=replace(settings.law, rule=settings.law.rule or method.rule, steady_state=steady_state),
         feedback=replace(settings.feedback, learning=settings.feedback.learning or method.learning[0]),
     )
+
+
+def simulates(settings: Settings) -> bool:
+    """Say whether the forward weights learn from a simulation.
+
+    Parameters
+    ----------
+    settings : Settings
+        A complete experiment.
+
+    Returns
+    -------
+    bool
+        False for methods that need none, and for steady states by root finding.
+    """
+    method = METHODS[settings.method]
+    return method.simulates or (method.steady and settings.law.steady_state == "last-step")

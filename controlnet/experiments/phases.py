@@ -10,7 +10,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from ..base import Parameters
-from .methods import METHODS
+from .methods import METHODS, simulates
 from .settings import Noise, Objective, Settings
 
 
@@ -143,7 +143,7 @@ def forward_phase(settings: Settings) -> Phase:
 
         law = SinglePhase(law, _feedback_law(settings))
     phase = _phase("forward", settings, law, make_objective(settings.objective), {})
-    return changed(phase, simulates=METHODS[settings.method].simulates)
+    return changed(phase, simulates=simulates(settings))
 
 
 def feedback_phase(settings: Settings, name: str = "feedback") -> Phase | None:
@@ -285,7 +285,7 @@ class Optimizers:
         Returns
         -------
         dict of arrays
-            New values of the parameters named in `change`.
+            New values of the parameters named in `change`, locked: the network can take them without a copy.
         """
         groups: dict[str, Parameters] = {}
         for key, delta in change.items():
@@ -294,6 +294,8 @@ class Optimizers:
         for name, part in groups.items():
             values, self.memories[name] = self.optimizers[name].apply(parameters, part, self.memories[name])
             new |= values
+        for array in new.values():
+            array.flags.writeable = False
         return new
 
     def table(self, phase: Phase, parameter: str) -> str:

@@ -106,10 +106,17 @@ class Objective(StrictTable, frozen=True):
 
 
 class Law(StrictTable, frozen=True):
-    """``[law]``: options of `DFC`; `rule` and `damping` of `MinimumNorm` and `GaussNewton`, `derivative` of `DFA`."""
+    """``[law]``: options of `DFC`; `rule` and `damping` of `MinimumNorm` and `GaussNewton`, `derivative` of `DFA`.
+
+    `steady_state` says where methods that learn from it take it: by root finding, the default but under noise and with
+    feedback through the Jacobian, or from the last step of a simulation.  With `warm_start` the search begins where
+    that of the epoch before ended.
+    """
 
     rule: Literal["nonlinear-difference", "voltage-difference"] | None = None
     converged_only: bool = False
+    steady_state: Literal["root-finding", "last-step"] | None = None
+    warm_start: bool = False
     damping: NonNegative = 0.0
     derivative: bool = True
 

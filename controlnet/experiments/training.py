@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._blocks import one_blas_thread
+from .._check import all_finite
+from .._parallel import one_blas_thread
 from ..adaptation import Backprop, amount_of_control
 from ..analysis import angles_by_layer
 from ..base import Array
@@ -108,7 +109,7 @@ class _Tally:
 
     def add(self, lesson: Lesson, proposal: Any) -> None:
         n = len(lesson.inputs)
-        self.loss += n * lesson.objective.loss.value(lesson.output, lesson.labels)
+        self.loss += n * lesson.loss
         self.samples += n
         if proposal.control is not None:
             self.control += float(amount_of_control(lesson.plant, proposal.control, lesson.voltages).sum())
@@ -156,6 +157,7 @@ class Trainer:
             )
         source = seeds(settings.seed)
         self.plant: Any = make_network(settings, dataset.train.inputs.shape[1], dataset.classes, source["init"])
+        self._inputs = dataset.train.inputs.astype(self.plant.dtype, copy=False)
         self.forward = forward_phase(settings)
         self.sleep, self.pretraining = (feedback_phase(settings, name) for name in ("feedback", "pretraining"))
         self.forward.check(self.plant)
@@ -167,6 +169,9 @@ class Trainer:
             "feedback": np.random.default_rng(source["feedback shuffle"]),
         }
         self._noise, self._lessons = source["noise"], 0
+        self._controls: Array | None = None
+        if settings.law.warm_start:
+            self._controls = np.full((len(dataset.train.labels), dataset.classes), np.nan, self.plant.dtype)
 
     @property
     def loop(self) -> Any:
@@ -269,12 +274,13 @@ class Trainer:
         Lesson
             Inputs, labels, objective and time grid, with noise of its own.
         """
-        train, source = self.dataset.train, self._noise
+        source = self._noise
         seed = np.random.SeedSequence(source.entropy, spawn_key=(*source.spawn_key, self._lessons))
         self._lessons += 1
-        inputs = train.inputs[part].astype(self.plant.dtype, copy=False)
-        labels, grid = train.labels[part], (phase.dt, phase.steps, self.threads, seed)
-        return Lesson(loop.plant, inputs, labels, phase.objective, *grid)
+        grid = (phase.dt, phase.steps, self.threads, seed)
+        guess = None if self._controls is None or phase is not self.forward else self._controls[part]
+        labels = self.dataset.train.labels[part]
+        return Lesson(loop.plant, self._inputs[part], labels, phase.objective, *grid, guess)
 
     def learn(self, phase: Phase, part: Array, tally: _Tally) -> None:
         """Apply what a phase's law wants after one minibatch.
@@ -297,8 +303,10 @@ class Trainer:
             except DivergedError as error:
                 raise error if phase is self.forward else error.during("the learning of the feedback weights") from None
             tally.add(lesson, proposal)
+            if self._controls is not None and phase is self.forward and proposal.control is not None:
+                self._controls[part] = proposal.control
             new = self.optimizers.apply(phase, self.plant.parameters, proposal.change)
-        bad = next((name for name, array in new.items() if not np.isfinite(array).all()), None)
+        bad = next((name for name, array in new.items() if not all_finite(array)), None)
         if bad is not None or not math.isfinite(tally.loss):
             raise LearningDivergedError(
                 f"{self.settings.method}: the training diverged (loss or weights are not finite): "

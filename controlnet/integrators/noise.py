@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._check import require_above_zero, require_at_least_zero
 from .._kernel import kernel
 from .._random import fill_normal, stream
-from ..base import AbstractPlant, Array, Block, Kernel, copy
+from ..base import AbstractPlant, Array, Block, copy
 from ..errors import DimensionError, InputError
 
 
 class NoiseMemory(NamedTuple):
-    """What the kernel knows of one block; `tau` = 0 for white noise, no entry in `recorded` to draw the numbers."""
+    """What the kernel knows of one block; `tau` = 0 for white noise, no entry in `recorded` to draw the numbers.
+
+    Without room in `drawn` there is no noise.
+    """
 
     sigma: Array
     drawn: Array
@@ -29,8 +32,21 @@ class NoiseMemory(NamedTuple):
 
 
 @kernel
-def _disturb(dt: float, tau: float, b: Block, out: Array) -> None:
+def disturb(dt: float, tau: float, b: Block, out: Array) -> None:
+    """Add noise to a signal of the plant, or nothing if there is none.
+
+    Parameters
+    ----------
+    dt, tau : float
+        Step size, and time constant of the disturbed signal.
+    b : Block
+        The wires; `b.noise` is the memory.
+    out : array (n, batch)
+        The signal.
+    """
     n, one = b.noise, out.dtype.type(1)
+    if n.drawn.size == 0:
+        return
     xi = n.drawn[: out.size].reshape(out.shape)
     if n.recorded.shape[0] > 0:
         copy(n.recorded[n.step[0]], xi)
@@ -68,8 +84,6 @@ class AbstractNoise(ABC):
     sigma: float
     sigma_output: float | None = None
     recorded: Array | None = None
-
-    disturb: ClassVar[Kernel] = staticmethod(_disturb)
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -149,6 +163,26 @@ class AbstractNoise(ABC):
             step=np.zeros(1, np.int64),
             tau=dtype.type(self.correlation_time),
         )
+
+
+def silence(plant: AbstractPlant, batch: int) -> NoiseMemory:
+    """Give the memory of a block without noise, so that one compiled loop serves a plant with noise and without.
+
+    Parameters
+    ----------
+    plant : AbstractPlant
+        A plant with a signal that noise could disturb.
+    batch : int
+        Number of samples.
+
+    Returns
+    -------
+    NoiseMemory
+        A memory without room.
+    """
+    dtype = plant.dtype
+    empty, none, zero = np.zeros(0, dtype), np.zeros((0, batch), dtype), np.zeros((0, 0, batch), dtype)
+    return NoiseMemory(empty, empty.copy(), none, zero, np.zeros(2, np.uint64), np.zeros(1, np.int64), dtype.type(0))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

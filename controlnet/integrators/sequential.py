@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from .._kernel import kernel
-from ..base import AbstractIntegrator, Array, Block, Kernel, System, copy
+from ..base import AbstractIntegrator, AbstractPlant, Array, Block, Kernel, System, copy
 from ..errors import InputError
-from .noise import AbstractNoise
+from .noise import AbstractNoise, disturb, silence
 
 
 @kernel
@@ -50,6 +52,7 @@ class Sequential(AbstractIntegrator):
     control: Literal["new", "old"] = "new"
     noise: Any = None
     settle = staticmethod(_settle)
+    disturb = staticmethod(disturb)
     holds_control = True
 
     def __post_init__(self) -> None:
@@ -57,6 +60,13 @@ class Sequential(AbstractIntegrator):
             raise InputError(f'Sequential.control: expected "new" or "old", got {self.control!r}')
         if not isinstance(self.noise, AbstractNoise | None):
             raise InputError(f"Sequential.noise: expected WhiteNoise, FilteredNoise or None, got {self.noise!r}")
+
+    def disturbance(self, plant: AbstractPlant, part: slice, seed: np.random.SeedSequence, block: int) -> Any:
+        if not plant.noise_layers:
+            return ()
+        if self.noise is None:
+            return silence(plant, part.stop - part.start)
+        return self.noise.memory(plant, part, seed, block)
 
     @property
     def delay(self) -> int:  # type: ignore[override]

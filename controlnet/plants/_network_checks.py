@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._check import all_finite
 from ..activations import activation_code
+from ..base import Array
 from ..errors import DimensionError, InputError
 
 if TYPE_CHECKING:
     from .network import DeepNetwork
+
+
+def private(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Give a locked array, so that nobody changes a network behind its back.
+
+    Parameters
+    ----------
+    array : array
+        Numbers.
+    dtype : dtype
+        Type of the network's numbers.
+
+    Returns
+    -------
+    array
+        The array itself if it is locked and owns its memory, as those of a network do; else a copy.
+    """
+    flags = array.flags if type(array) is np.ndarray and array.dtype == dtype else None
+    if flags and flags.owndata and flags.c_contiguous and not flags.writeable:
+        return array
+    mine = np.array(array, dtype if np.asarray(array).dtype.kind in "fiu" else None, order="C")
+    mine.flags.writeable = False
+    return mine
 
 
 def _expected_shapes(network: DeepNetwork) -> dict[str, tuple[int, ...]]:
@@ -47,7 +72,7 @@ def check_arrays(network: DeepNetwork) -> None:
     for name, array in network.parameters.items():
         if np.shape(array) != expected[name]:
             raise DimensionError(f"DeepNetwork {name}: expected shape {expected[name]}, got {np.shape(array)}")
-        if not np.isfinite(array).all():
+        if not all_finite(array):
             raise InputError(f"DeepNetwork {name}: expected finite numbers, got NaN or infinity")
 
 

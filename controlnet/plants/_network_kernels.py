@@ -29,7 +29,7 @@ from ..layered import (
 
 
 @kernel
-def write_basal(i: int, below: Array, p: LayeredParams) -> None:
+def _write_basal(i: int, below: Array, p: LayeredParams) -> None:
     """Write v_ff of layer i = W_i r_{i-1} + b_i."""
     basal = signal(BASAL, i, p)
     multiply(weights(i, p), below, basal)
@@ -42,7 +42,7 @@ def write_basal(i: int, below: Array, p: LayeredParams) -> None:
 @kernel
 def set_input(w: Array, p: LayeredParams) -> None:
     """Write the basal voltage of the first layer, which stays as long as the input does."""
-    write_basal(0, w, p)
+    _write_basal(0, w, p)
 
 
 @kernel
@@ -87,13 +87,21 @@ def set_control(x: Array, u: Array, p: LayeredParams) -> None:
 
 
 @kernel
-def _advance_soma(i: int, gain: float, x: Array, p: LayeredParams) -> None:
-    """Move v of layer i towards v_ff + v_fb, or to it if the soma has no dynamics."""
-    basal, apical, v = signal(BASAL, i, p), signal(APICAL, i, p), voltage(i, x, p)
+def _advance_layer(i: int, gain: float, x: Array, p: LayeredParams) -> None:
+    """Move v of layer i towards v_ff + v_fb, or to it if the soma has no dynamics, and write its rates.
+
+    The basal voltage of the first layer stays as it is; those above get their new one.
+    """
+    basal, apical, v, rates = signal(BASAL, i, p), signal(APICAL, i, p), voltage(i, x, p), signal(RATE, i, p)
+    if i > 0:
+        multiply(weights(i, p), signal(RATE, i - 1, p), basal)
     for j in range(v.shape[0]):
+        bias = p.theta[p.layers[i, BIASES] + j] if i > 0 else gain - gain
         for s in range(v.shape[1]):
+            basal[j, s] += bias
             total = apical[j, s] + basal[j, s]
             v[j, s] = v[j, s] + gain * (total - v[j, s]) if p.tau_v > 0 else total
+    activate(p.layers[i, ACTIVATION], v, rates)
 
 
 @kernel
@@ -102,11 +110,12 @@ def output(t: float, x: Array, u: Array, w: Array, p: LayeredParams, y: Array) -
     if p.tau_v == 0:
         set_control(x, u, p)
     for i in range(p.layers.shape[0]):
-        if i > 0:
-            write_basal(i, signal(RATE, i - 1, p), p)
         if p.tau_v == 0:
-            _advance_soma(i, p.tau_v, x, p)
-        activate(p.layers[i, ACTIVATION], voltage(i, x, p), signal(RATE, i, p))
+            _advance_layer(i, p.tau_v, x, p)
+        else:
+            if i > 0:
+                _write_basal(i, signal(RATE, i - 1, p), p)
+            activate(p.layers[i, ACTIVATION], voltage(i, x, p), signal(RATE, i, p))
     copy(signal(RATE, p.layers.shape[0] - 1, p), y)
 
 
@@ -174,10 +183,7 @@ def advance(system: System, k: int, t: float, dt: float, b: Block) -> None:
     gain = dt / p.tau_v if p.tau_v > 0 else dt
     for step in range(layers):
         i = layers - 1 - step if p.delayed > 0 else step
-        if i > 0:
-            write_basal(i, signal(RATE, i - 1, p), p)
-        _advance_soma(i, gain, b.x, p)
-        activate(p.layers[i, ACTIVATION], voltage(i, b.x, p), signal(RATE, i, p))
+        _advance_layer(i, gain, b.x, p)
     copy(signal(RATE, layers - 1, p), b.y)
 
 

@@ -9,13 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .._forward import feed_forward
 from ..activations import activation_code, rate, slope
 from ..base import AbstractPlant, Array, Parameters
 from ..errors import DimensionError, InputError
 from ..layered import LayeredParams, table
 from ..rest import Rest
 from . import _network_kernels as kernels
-from ._network_checks import check_arrays, check_choices
+from ._network_checks import check_arrays, check_choices, private
+from ._network_rest import NetworkRests, gain
 from .initialization import initial_feedback, initializer
 
 
@@ -77,7 +79,7 @@ class DeepNetwork(AbstractPlant):
         dtype = np.asarray(self.weights[0]).dtype if len(self.weights) else np.dtype(np.float64)
         for name in ("weights", "biases", "feedback"):
             if (arrays := getattr(self, name)) is not None:
-                object.__setattr__(self, name, tuple(_own(array, dtype) for array in arrays))
+                object.__setattr__(self, name, tuple(private(array, dtype) for array in arrays))
         check_arrays(self)
         check_choices(self)
 
@@ -205,13 +207,11 @@ class DeepNetwork(AbstractPlant):
         return {f"{letter}{i}": array for letter, arrays in named.items() for i, array in enumerate(arrays)}
 
     def with_parameters(self, parameters: Parameters) -> DeepNetwork:
-        merged = {**self.parameters, **parameters}
         if unknown := parameters.keys() - self.parameters.keys():
             raise InputError(f"DeepNetwork: no parameter is named {', '.join(sorted(unknown))}")
-        layers = range(len(self.weights))
-        W, b = (tuple(merged[f"{letter}{i}"] for i in layers) for letter in "Wb")
-        Q = None if self.feedback is None else tuple(merged[f"Q{i}"] for i in layers)
-        return replace(self, weights=W, biases=b, feedback=Q)
+        merged = self.parameters | parameters
+        W, b, Q = (tuple(array for name, array in merged.items() if name[0] == letter) for letter in "WbQ")
+        return replace(self, weights=W, biases=b, feedback=Q or None)
 
     @cached_property
     def _flat(self) -> tuple[Array, Array]:
@@ -220,6 +220,12 @@ class DeepNetwork(AbstractPlant):
         arrays = [array for layer in zip(*groups, strict=True) for array in layer]
         codes = [activation_code(name) for name in self.activations]
         return np.concatenate([array.ravel() for array in arrays]), table(self.sizes, codes, self.feedback is not None)
+
+    @cached_property
+    def in_single_precision(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Forward and feedback weights in float32."""
+        single = [tuple(np.asarray(a, np.float32) for a in arrays) for arrays in (self.weights, self.feedback or ())]
+        return single[0], single[1]
 
     def params(self, batch: int) -> LayeredParams:
         number, (theta, layers) = self.dtype.type, self._flat
@@ -241,14 +247,26 @@ class DeepNetwork(AbstractPlant):
         return state
 
     def at_rest(self, u: Array, inputs: Array) -> Rest:
-        Q = self.stacked_feedback()
-        apical = u @ Q.T
-        voltages = self.voltages(inputs, np.split(apical, np.cumsum(self.sizes[1:-1]), axis=1))
-        parts = [*voltages] if self.soma == "dynamic" else []
-        parts += [apical] if self.tau_apical is not None else []
-        parts += [u] if self.tau_control is not None else []
-        x = np.concatenate(parts, axis=1) if parts else np.empty((len(u), 0), self.dtype)
-        return Rest(x, voltages[-1], self.jacobian(voltages) @ Q, np.ones(len(u), bool))
+        return self.rests(inputs).at(u, slice(None))
+
+    def gain(self, rates: Sequence[Array]) -> Array:
+        """Give JQ: how the output at rest depends on the control.
+
+        Parameters
+        ----------
+        rates : sequence of array (batch, n_i)
+            Rates by layer.
+
+        Returns
+        -------
+        array (batch, n_L, n_L)
+            JQ, without forming J.
+        """
+        self.stacked_feedback()
+        return gain(self, rates)
+
+    def rests(self, inputs: Array, basal: Array | None = None) -> NetworkRests:
+        return NetworkRests(self, inputs, basal)
 
     def voltages(self, inputs: Array, shift: Sequence[Array] | None = None) -> list[Array]:
         """Give the somatic voltages at rest under constant apical voltages.
@@ -265,13 +283,7 @@ class DeepNetwork(AbstractPlant):
         list of array (batch, n_i)
             v_i = W_i phi(v_{i-1}) + b_i + shift_i.
         """
-        voltages = []
-        r = np.asarray(inputs, self.dtype)
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            v = r @ weight.T + bias
-            voltages.append(v if shift is None else v + shift[i])
-            r = rate(self.activations[i], voltages[-1])
-        return voltages
+        return feed_forward(self, inputs, shift)[0]
 
     def rates(self, voltages: Sequence[Array]) -> list[Array]:
         """Give the rates r_i = phi_i(v_i).
@@ -341,10 +353,3 @@ class DeepNetwork(AbstractPlant):
         if self.feedback is None:
             raise InputError("DeepNetwork: feedback through the Jacobian has no feedback weights Q")
         return np.concatenate(self.feedback)
-
-
-def _own(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Copy an array and lock it, so that nobody changes a network behind its back."""
-    mine = np.array(array, dtype if np.asarray(array).dtype.kind in "fiu" else None, order="C")
-    mine.flags.writeable = False
-    return mine

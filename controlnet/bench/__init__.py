@@ -1,0 +1,1 @@
+"""Speed of the package on this machine, against the matrix products alone: `controlnet bench`."""
