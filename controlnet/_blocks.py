@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from .errors import DivergedError, InputError
 if TYPE_CHECKING:
     from .loop import ClosedLoop
 
+
 class Problem(NamedTuple):
     """A whole batch: reference, inputs (time or 1, batch, n), initial states (batch, nstates), source of the noise."""
 
@@ -25,10 +27,31 @@ class Problem(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One block after its run."""
+    """One block after its run, and what its law accumulated.
+
+    `simulated` (samples,) are the steps that were made of each, `error` (samples,) bounds what the others add to the
+    relative error of the change.
+    """
 
     block: Block
     taken: Array
+    laws: list[Any]
+    simulated: Array
+    error: Array
+
+
+class Job(NamedTuple):
+    """What all blocks of a batch have in common."""
+
+    loop: ClosedLoop
+    run: Run
+    problem: Problem
+    clock: Clock
+    rows: Array
+    weight: Array | None = None
+
+
+Status: TypeAlias = tuple[int, int]
 
 
 def _columns(array: Array, part: slice) -> Array:
@@ -36,7 +59,30 @@ def _columns(array: Array, part: slice) -> Array:
     return array[..., part, :].swapaxes(-1, -2).copy(order="C")
 
 
-def _block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | None) -> Block:
+def make_block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | None) -> Block:
+    """Give the wires of one block before its first step.
+
+    Parameters
+    ----------
+    loop : ClosedLoop
+        The parts.
+    problem : Problem
+        The batch.
+    part : slice
+        The samples of the block.
+    weight : array (batch,) or None
+        Weight of each sample in the law.
+
+    Returns
+    -------
+    Block
+        The wires.
+
+    Raises
+    ------
+    InputError
+        If the law does not weight samples.
+    """
     plant, dtype = loop.plant, loop.plant.dtype
     batch = len(problem.initial[part])
     nz = loop.controller.nstates(plant.noutputs)
@@ -72,47 +118,63 @@ def _block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | None
     )
 
 
-def _run_block(
-    loop: ClosedLoop, run: Run, problem: Problem, part: slice, clock: Clock, rows: Array, weight: Array | None
-) -> tuple[Result, tuple[int, int]]:
-    block = _block(loop, problem, part, weight)
+def sources(problem: Problem, part: slice) -> Sources:
+    """Give reference and inputs of one block.
+
+    Parameters
+    ----------
+    problem : Problem
+        The batch.
+    part : slice
+        The samples of the block.
+
+    Returns
+    -------
+    Sources
+        Copies in the layout of the loop.
+    """
+    return Sources(_columns(problem.reference, part), _columns(problem.inputs, part))
+
+
+def run_block(job: Job, part: slice) -> tuple[Result, Status]:
+    """Run a bound loop on one block, every step.
+
+    Parameters
+    ----------
+    job : Job
+        What is run.
+    part : slice
+        The samples of the block.
+
+    Returns
+    -------
+    tuple
+        The result, and the step and sample that diverged.
+    """
+    loop, clock, rows = job.loop, job.clock, job.rows
+    block = make_block(loop, job.problem, part, job.weight)
     batch, dtype = block.s.shape[1], loop.plant.dtype
     points = clock.steps // clock.every + 1 if len(rows) else 0
     recorder = Recorder(
         rows, np.empty((loop.nsignals if len(rows) else 0, batch), dtype), np.empty((points, len(rows), batch), dtype)
     )
-    sources = Sources(_columns(problem.reference, part), _columns(problem.inputs, part))
-    status = execute(run, clock, sources, recorder, block)
-    return Result(block, recorder.taken), status
+    status = execute(job.run, clock, sources(job.problem, part), recorder, block)
+    return Result(block, recorder.taken, [block.law], np.full(batch, clock.steps), np.zeros(batch)), status
 
 
 def run_blocks(
-    loop: ClosedLoop,
-    run: Run,
-    problem: Problem,
-    clock: Clock,
-    rows: Array,
-    threads: int | None,
-    weight: Array | None = None,
+    job: Job, threads: int | None, work: Callable[[Job, slice], tuple[Result, Status]] = run_block
 ) -> list[Result]:
     """Run a bound loop on every block of a batch.
 
     Parameters
     ----------
-    loop : ClosedLoop
-        The parts.
-    run : callable
-        What `controlnet._loop.bind` gave.
-    problem : Problem
-        The batch.
-    clock : Clock
-        The time grid.
-    rows : array of int
-        Which signals to record.
+    job : Job
+        What is run.
     threads : int or None
         Number of threads; None for all cores.
-    weight : array (batch,), optional
-        Weight of each sample in the law.
+    work : callable
+        How a block is run.
 
     Returns
     -------
@@ -124,18 +186,14 @@ def run_blocks(
     DivergedError
         For the earliest step, and there the first sample, that diverged.
     """
-    parts = blocks(len(problem.initial))
-
-    def work(part: slice) -> tuple[Result, tuple[int, int]]:
-        return _run_block(loop, run, problem, part, clock, rows, weight)
-
+    parts, each = blocks(len(job.problem.initial)), partial(work, job)
     with one_blas_thread():
         # In the main thread Ctrl-C ends a compilation.
-        first = 0 if is_compiled(run) else 1
-        outcomes = [work(part) for part in parts[:first]]
+        first = 0 if is_compiled(job.run) else 1
+        outcomes = [each(part) for part in parts[:first]]
         workers = min(number_of_threads(threads), len(parts))
-        outcomes += pool(workers).map(work, parts[first:]) if workers > 1 else map(work, parts[first:])
-    _raise_if_diverged(clock, parts, [status for _, status in outcomes])
+        outcomes += pool(workers).map(each, parts[first:]) if workers > 1 else map(each, parts[first:])
+    _raise_if_diverged(job.clock, parts, [status for _, status in outcomes])
     return [result for result, _ in outcomes]
 
 

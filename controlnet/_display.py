@@ -29,13 +29,14 @@ HEADINGS = {
     "test_error_percent": "test %",
     "converged_percent": "conv. %",
     "diverged_percent": "div. %",
+    "simulated_steps": "steps",
     "seconds": "s",
 }
 
 
 def _compiles(method: str) -> bool:
     """Say whether a method simulates anything as a rule, so that a loop may have to be compiled."""
-    return METHODS[method].simulates or METHODS[method].learning[0] != "none"
+    return METHODS[method].simulates or METHODS[method].steady or METHODS[method].learning[0] != "none"
 
 
 def _number(value: Any) -> str:
@@ -249,5 +250,5 @@ def show_growth(growth: Mapping[str, Any]) -> None:
     console.print(table)
     if memory["grown_mb"] is not None:
         least, *_, most = memory["mb_by_steps"]
-        words = f"memory from {least} to {most} steps: {memory['grown_mb']:.1f} MB more, "
+        words = f"memory from {least} to {most} steps: {memory['grown_mb']:+.1f} MB, "
         console.print(words + f"at most {memory['bound_mb']:g}: {VERDICTS[memory['met']]}", highlight=False)

@@ -21,7 +21,8 @@ from .errors import KernelError
 class Clock(NamedTuple):
     """When the loop steps, records and gives up, and how many steps late the control reaches the plant.
 
-    `averaged` is the number of last time points of which the mean control and error are taken, `share` its inverse.
+    `averaged` is the number of last time points of which the mean control and error are taken, `share` the weight of
+    each; `last` is 0 if the same block will be stepped further.
     """
 
     start: float
@@ -32,6 +33,7 @@ class Clock(NamedTuple):
     delay: int
     averaged: int
     share: float
+    last: int = 1
 
 
 class Recorder(NamedTuple):
@@ -82,6 +84,12 @@ def _average(k: int, clock: Clock, b: Block) -> None:
         add_scaled(b.mean_e, clock.share, b.e, b.mean_e)
 
 
+@kernel
+def _finish(finish: Kernel, clock: Clock, b: Block) -> None:
+    if clock.last > 0:
+        finish(b, b.law)
+
+
 Run: TypeAlias = Callable[..., tuple[int, int]]
 
 
@@ -116,7 +124,7 @@ def _build(tag: str, parts: System) -> Run:
             _average(k, clock, b)
             if k % clock.every == 0:
                 _record(observe, k // clock.every, recorder, b)
-        finish(b, b.law)
+        _finish(finish, clock, b)
         return clock.steps, -1
 
     return run
@@ -141,6 +149,46 @@ def bind(parts: System, compiled: bool) -> Run:
     if not compiled:
         return _build("", parts)
     return machine_code(_build(source_tag((*parts, _build)), parts))
+
+
+Visit: TypeAlias = Callable[[Array, Array, Array, Block], None]
+
+
+def _build_visit(tag: str, output: Kernel, adapt: Kernel, finish: Kernel) -> Visit:
+    def visit(states: Array, shares: Array, weight: Array, b: Block) -> None:
+        tag  # noqa: B018 - the closure over it puts it into the cache key
+        for k in range(states.shape[0]):
+            copy(states[k], b.x)
+            output(shares[k], b.x, b.u, b.w, b.p, b.y)
+            for j in range(weight.shape[0]):
+                b.law.weight[j] = shares[k] * weight[j]
+            adapt(k, shares[k], b, b.law)
+        finish(b, b.law)
+
+    return visit
+
+
+@cache
+def bind_visit(parts: System, compiled: bool) -> Visit:
+    """Give what lets the law see some states of the plant in place of steps, and finish.
+
+    Parameters
+    ----------
+    parts : System
+        The kernels.
+    compiled : bool
+        False for plain Python.
+
+    Returns
+    -------
+    callable
+        ``visit(states, shares, weight, block)`` with states (number, nstates, batch), the number of steps that each
+        stands for, and a weight for each sample.
+    """
+    kernels = (parts.output, parts.adapt, parts.finish)
+    if not compiled:
+        return _build_visit("", *kernels)
+    return machine_code(_build_visit(source_tag((*kernels, _build_visit)), *kernels))
 
 
 def is_compiled(run: Run) -> bool:

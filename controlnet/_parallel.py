@@ -182,8 +182,9 @@ def in_parallel(work: Callable[[Item], object], items: Iterable[Item], cost: int
 
     # A context of its own lets a helper ignore the overflows that its caller ignores.
     helpers = min(number_of_threads(threads), cost // LEAST_COST) - 1
-    helping = [pool(helpers).submit(copy_context().run, help) for _ in range(helpers)]
-    help()
-    for helper in helping:
-        if not helper.cancel():
-            helper.result()
+    with one_blas_thread():
+        helping = [pool(helpers).submit(copy_context().run, help) for _ in range(helpers)]
+        help()
+        for helper in helping:
+            if not helper.cancel():
+                helper.result()

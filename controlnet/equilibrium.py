@@ -145,14 +145,49 @@ def solve(
     start[~np.isfinite(start).all(axis=1)] = 0
 
     def work(part: slice) -> Equilibrium:
-        equation = _Equation(loop, reference[part], rests, part.start)
-        with np.errstate(all="ignore"):
-            return _solve(equation, start[part], tolerance, max_iterations)
+        return solve_block(loop, reference[part], rests, start[part], part.start, tolerance, max_iterations)
 
     parts = on_threads(work, len(reference), threads)
     return Equilibrium(
         *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Equilibrium))
     )
+
+
+def solve_block(
+    loop: ClosedLoop,
+    reference: Array,
+    rests: Rests,
+    start: Array,
+    first: int = 0,
+    tolerance: float = 1e-10,
+    max_iterations: int = 100,
+) -> Equilibrium:
+    """Find the steady state of some samples in this thread.
+
+    Parameters
+    ----------
+    loop : ClosedLoop
+        The loop.
+    reference : array (samples, noutputs)
+        Reference r*.
+    rests : Rests
+        The rests of the loop's plant.
+    start : array (samples, ninputs)
+        Control from which to start.
+    first : int
+        Number of the first sample among those of the rests.
+    tolerance : float
+        Largest residual that counts as zero.
+    max_iterations : int
+        Most continuation steps.
+
+    Returns
+    -------
+    Equilibrium
+        The steady state, and where it was not found.
+    """
+    with np.errstate(all="ignore"):
+        return _solve(_Equation(loop, reference, rests, first), start, tolerance, max_iterations)
 
 
 def _solve(equation: _Equation, start: Array, tolerance: float, max_iterations: int) -> Equilibrium:

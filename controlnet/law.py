@@ -15,13 +15,16 @@ class Proposal(NamedTuple):
     """What a law wants to change, and what it saw.
 
     `converged` and `diverged` (batch,) judge the samples of the simulation, if any; `control` (batch, n_L) is the
-    control at the steady state, if the law knows it.
+    control at the steady state, if the law knows it.  `simulated_steps` and `extension_error` (batch,) are those of
+    the `Response`, if settled samples could be extended.
     """
 
     change: Parameters
     converged: Array | None = None
     diverged: Array | None = None
     control: Array | None = None
+    simulated_steps: Array | None = None
+    extension_error: Array | None = None
 
 
 class AbstractLaw:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._arguments import check_batch, check_weight
-from ._blocks import Result, run_blocks
+from ._blocks import Job, Result, run_block, run_blocks
 from ._loop import Clock, bind
 from ._random import seed_sequence
 from .base import (
@@ -113,6 +113,7 @@ class ClosedLoop:
         threads: int | None = None,
         weight: Array | None = None,
         seed: int | np.random.SeedSequence = 0,
+        extend: float | None = None,
     ) -> Response:
         """Simulate a batch of samples.
 
@@ -142,6 +143,9 @@ class ClosedLoop:
             Weight of each sample in the law; ones if not given.
         seed : int or SeedSequence
             Source of the integrator's noise; the same seed gives the same numbers.
+        extend : float, optional
+            Samples that have settled are carried to the end in closed form as soon as that changes what the law
+            gives by no more than this share; every step is simulated if not given.
 
         Returns
         -------
@@ -166,16 +170,19 @@ class ClosedLoop:
         rows = self._rows(record, len(problem.initial), clock)
         if weight is not None:
             weight = check_weight(weight, len(problem.initial))
-        run = bind(self._system(), self.compiled)
-        results = run_blocks(self, run, problem, clock, rows, threads, weight)
+        run = bind(self.system, self.compiled)
+        job = Job(self, run, problem, clock, rows, weight)
+        results = run_blocks(job, threads, run_block if extend is None else self._settler(extend, job))
         return Response(
             t=clock.start + float(dt) * np.arange(0, clock.steps + 1, clock.every),
             signals=self._signals(record, results),
             final={name: _joined([getattr(result.block, name) for result in results]) for name in SIGNALS},
             mean={name: _joined([getattr(result.block, f"mean_{name}") for result in results]) for name in "ue"},
             change=self.law.collect(
-                self.plant, [result.block.law for result in results], len(problem.initial), clock.steps
+                self.plant, [law for result in results for law in result.laws], len(problem.initial), clock.steps
             ),
+            simulated_steps=np.concatenate([result.simulated for result in results]),
+            extension_error=np.concatenate([result.error for result in results]),
         )
 
     def equilibrium(
@@ -242,7 +249,9 @@ class ClosedLoop:
                     f"{type(part).__name__}, for an explicit method, got {dt:g}"
                 )
 
-    def _system(self) -> System:
+    @property
+    def system(self) -> System:
+        """The kernels that one compiled loop binds together."""
         plant, controller, integrator, law = self.plant, self.controller, self.integrator, self.law
         return System(
             dynamics=plant.dynamics,
@@ -261,6 +270,21 @@ class ClosedLoop:
             adapt=law.adapt,
             finish=law.finish,
         )
+
+    def _settler(self, extend: float, job: Job) -> Any:
+        from functools import partial
+
+        from ._settled import run_settled
+        from .slow import require_slow_motion
+
+        require_slow_motion(self)
+        if len(job.rows):
+            raise InputError("extend: steps that are not simulated cannot be recorded: expected record=()")
+        if not 0 < extend < 1:
+            raise InputError(f"extend: expected a number in (0, 1), got {extend!r}")
+        if len(job.problem.reference) > 1 or len(job.problem.inputs) > 1:
+            raise InputError("extend: expected reference and inputs that are constant in time")
+        return partial(run_settled, extend)
 
     def _clock(self, dt: float, steps: int | None, duration: float | None, every: int, limit: float) -> Clock:
         for name, value in (("dt", dt), ("duration", dt if duration is None else duration), ("limit", limit)):

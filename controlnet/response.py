@@ -31,6 +31,10 @@ class Response:
         y, u, e and x at the last step, arrays (batch, n), always there.
     mean : mapping
         Means of u and e over the last quarter of the steps, arrays (batch, n): the steady state of a noisy loop.
+    simulated_steps : array (batch,)
+        Steps that were made of each sample; fewer than asked for where settled samples were extended.
+    extension_error : array (batch,)
+        Bound of the relative error that this makes in `change`.
     change : dict of arrays
         The change of the plant's parameters that the law accumulated in the loop; empty for `Frozen` and for laws that
         work without or after a simulation, whose `propose` gives it.
@@ -40,6 +44,8 @@ class Response:
     signals: Mapping[str, Any]
     final: Mapping[str, Array]
     mean: Mapping[str, Array]
+    simulated_steps: Array
+    extension_error: Array
     change: Parameters = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:

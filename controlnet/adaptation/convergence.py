@@ -90,12 +90,13 @@ def judged(loop: ClosedLoop, lesson: Lesson, response: Response, change: Paramet
         Without a verdict if the controller does not say what holds at rest.
     """
     control = steady_control(loop, response)
+    extension = (response.simulated_steps, response.extension_error) if lesson.extend else (None, None)
     try:
         loop.controller.steady_relation()
     except InputError:
-        return Proposal(change, control=control)
+        return Proposal(change, None, None, control, *extension)
     verdict = Convergence.of(loop, lesson, response)
-    return Proposal(change, verdict.converged, verdict.diverged, control)
+    return Proposal(change, verdict.converged, verdict.diverged, control, *extension)
 
 
 def steady_control(loop: ClosedLoop, response: Response) -> Array:

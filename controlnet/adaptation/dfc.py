@@ -128,8 +128,10 @@ class DFC(AbstractLaw):
         return Proposal(self._at_rest(lesson, u, weight), steady.converged, np.zeros_like(steady.converged), u)
 
     def _simulate(self, loop: ClosedLoop, lesson: Lesson, weight: Array | None) -> Response:
-        record = () if self.update == "continuous" else ("v", "v_basal", "r")
-        return lesson.simulate(loop, record=record, record_every=lesson.steps, weight=weight)
+        if self.update == "continuous":
+            return lesson.simulate(loop, weight=weight)
+        record = ("v", "v_basal", "r")
+        return lesson.simulate(loop, record=record, record_every=lesson.steps, weight=weight, extend=None)
 
     def _at_rest(self, lesson: Lesson, u: Array, weight: Array | None = None) -> Parameters:
         """Give the change at rest under a constant control."""

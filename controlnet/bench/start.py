@@ -1,8 +1,9 @@
-"""How long a training takes to start: a new process from its first instruction to its first minibatch."""
+"""How long a training takes to start: a new process from its first instruction to its first forward minibatch."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ SMALL: dict[str, Any] = {"epochs": 1, "overrides": ("data.train_samples=32", "tr
 
 
 def cold(size: Size) -> Work:
-    """Prepare the start of a new installation, which compiles its first loop.
+    """Prepare the start of a new installation, which compiles.
 
     Parameters
     ----------
@@ -29,27 +30,16 @@ def cold(size: Size) -> Work:
     callable
         The start.
     """
-    return lambda: _in_new_cache("any")
 
+    def work() -> None:
+        with tempfile.TemporaryDirectory() as cache:
+            _start({"NUMBA_CACHE_DIR": cache})
 
-def cold_forward(size: Size) -> Work:
-    """Prepare the same up to the first minibatch of the forward weights, whose loop is another one.
-
-    Parameters
-    ----------
-    size : Size
-        Plays no part.
-
-    Returns
-    -------
-    callable
-        The start.
-    """
-    return lambda: _in_new_cache("forward")
+    return work
 
 
 def warm(size: Size) -> Work:
-    """Prepare the start of a later process, which finds the compiled loop on the disk.
+    """Prepare the start of a later process, which finds compiled loops on the disk.
 
     Parameters
     ----------
@@ -61,43 +51,28 @@ def warm(size: Size) -> Work:
     callable
         The start.
     """
-    _start("any", {})
-    return lambda: _start("any", {})
+    _start({})
+    return lambda: _start({})
 
 
-def _in_new_cache(minibatch: str) -> None:
-    with tempfile.TemporaryDirectory() as cache:
-        _start(minibatch, {"NUMBA_CACHE_DIR": cache})
-
-
-def _start(minibatch: str, environment: dict[str, str]) -> None:
-    """Run a process until it has learned from a minibatch of any weights, or of the forward weights."""
-    run_python(f"from {__name__} import run_until; run_until({minibatch!r})", "start", environment)
+def _start(environment: Mapping[str, str]) -> None:
+    run_python(f"from {__name__} import begin; begin()", "start", environment)
 
 
 class _Stop(Exception):
     """Ends a training on purpose."""
 
 
-class _Until(Watcher):
-    def __init__(self, minibatch: str) -> None:
-        self._minibatch = minibatch
-
+class _UntilForward(Watcher):
     def on_batch(self, epoch: int, loss: float | None) -> None:
-        if self._minibatch == "any" or loss is not None:
+        if loss is not None:
             raise _Stop
 
 
-def run_until(minibatch: str) -> None:
-    """Train `digits` in this process until the first minibatch has been learned.
-
-    Parameters
-    ----------
-    minibatch : {"any", "forward"}
-        Of which weights.
-    """
+def begin() -> None:
+    """Train `digits` in this process until the forward weights have learned from a minibatch."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            run_experiment(resolve("digits", **SMALL), folder=Path(folder) / "run", watcher=_Until(minibatch))
+            run_experiment(resolve("digits", **SMALL), folder=Path(folder) / "run", watcher=_UntilForward())
         except _Stop:
             pass

@@ -14,7 +14,8 @@ from ..comparator import SoftmaxDifference
 from ..controllers import PI
 from ..data import Dataset, Split
 from ..experiments import resolve
-from ..experiments.training import Trainer, _Tally
+from ..experiments._tally import Tally
+from ..experiments.training import Trainer
 from ..integrators import FilteredNoise, Sequential, WhiteNoise
 from ..loop import ClosedLoop
 from ..objective import CrossEntropy, Lesson, Nudged, OwnOutput, Strong
@@ -316,6 +317,6 @@ def bp_minibatch(size: Size, weight_decay: float = 0.0) -> Work:
         f"train={{batch_size={size.batch}, compare_with=[]}}",
     )
     settings = resolve("digits", method="bp", overrides=overrides).settings
-    trainer, tally = Trainer(settings, Dataset("random", train, rest, rest, classes), size.threads), _Tally()
+    trainer, tally = Trainer(settings, Dataset("random", train, rest, rest, classes), size.threads), Tally()
     parts = cycle(trainer.minibatches())
     return lambda: trainer.learn(trainer.forward, next(parts), tally)

@@ -114,5 +114,7 @@ def _refuse_simulation(settings: Settings, prefix: str) -> None:
         _refuse(where, expected, simulation.dt)
     if noise.tau is not None and noise.tau < simulation.dt:
         _refuse(f"{prefix}noise.tau", f"at least {where} = {simulation.dt:g}", noise.tau)
+    if not prefix and (noise.sigma or noise.sigma_output) and simulation.extend is not None:
+        _refuse("simulation.extend", "none under noise, which lets nothing settle", simulation.extend)
     if (noise.sigma or noise.sigma_output) and simulation.integrator != "sequential":
         _refuse(_path(settings, prefix, "integrator"), "sequential, which alone takes noise", simulation.integrator)

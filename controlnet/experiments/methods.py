@@ -53,8 +53,9 @@ def _dfc(update: Any) -> Callable[[Settings], Any]:
     def make(settings: Settings) -> Any:
         from ..adaptation import DFC
 
-        last_step = update == "steady-state" and settings.law.steady_state == "last-step"
-        return DFC("last-step" if last_step else update, settings.law.rule or "nonlinear-difference", settings.law.converged_only)
+        law = settings.law
+        last_step = update == "steady-state" and law.steady_state == "last-step"
+        return DFC("last-step" if last_step else update, law.rule or "nonlinear-difference", law.converged_only)
 
     return make
 

@@ -76,6 +76,8 @@ class Phase:
         Number of steps.
     simulates : bool
         Whether the law steps the loop through time.
+    extend : float, optional
+        Relative error with which settled samples may be extended in closed form.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Phase:
     dt: float
     steps: int
     simulates: bool
+    extend: float | None = None
 
     def check(self, plant: Any) -> None:
         """Raise unless the loop of this phase can be closed around a network, and stepped.
@@ -99,9 +102,13 @@ class Phase:
         InputError
             Naming the part that does not fit.
         """
+        from ..slow import require_slow_motion
+
         loop = self.loop(plant)
         if self.simulates:
             loop.check_step(self.dt)
+        if self.extend is not None:
+            require_slow_motion(loop)
 
     def loop(self, plant: Any, compiled: bool = True) -> Any:
         """Close the loop around a network.
@@ -143,7 +150,8 @@ def forward_phase(settings: Settings) -> Phase:
 
         law = SinglePhase(law, _feedback_law(settings))
     phase = _phase("forward", settings, law, make_objective(settings.objective), {})
-    return changed(phase, simulates=simulates(settings))
+    extend = settings.simulation.extend if METHODS[settings.method].simulates else None
+    return changed(phase, simulates=simulates(settings), extend=extend)
 
 
 def feedback_phase(settings: Settings, name: str = "feedback") -> Phase | None:

@@ -131,6 +131,8 @@ def _results(history: list[Epoch]) -> dict[str, Any]:
         "simulated": last.simulated,
         "converged": last.converged,
         "diverged": last.diverged,
+        "simulated_steps": last.simulated_steps,
+        "extension_error": last.extension_error,
         "epochs": last.epoch,
         "seconds": round(sum(epoch.seconds for epoch in history), 3),
     }

@@ -80,12 +80,17 @@ class PID(StrictTable, frozen=True, tag_field="kind", tag="pid"):
 
 
 class Simulation(StrictTable, frozen=True):
-    """``[simulation]``: the scheme in time, and how long a minibatch is simulated."""
+    """``[simulation]``: the scheme in time, and how long a minibatch is simulated.
+
+    With `extend` samples that have settled are carried to the end in closed form, as soon as that changes what a law
+    of every step wants by no more than this share.
+    """
 
     integrator: Literal["sequential", "euler", "heun", "rk4"] = "sequential"
     control: Literal["new", "old"] = "new"
     dt: Positive = 0.02
     steps: Count = 500
+    extend: Annotated[float, Meta(gt=0, lt=1)] | None = None
 
 
 class Noise(StrictTable, frozen=True):

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._check import all_finite
 from .._parallel import one_blas_thread
-from ..adaptation import Backprop, amount_of_control
+from ..adaptation import Backprop
 from ..analysis import angles_by_layer
 from ..base import Array
 from ..data import Dataset, Split
 from ..errors import ConfigError, DivergedError, LearningDivergedError
 from ..objective import Lesson
+from ._tally import Tally
 from .phases import Optimizers, Phase, feedback_phase, forward_phase, make_network, sleeps
 from .settings import Settings
 
@@ -43,8 +43,9 @@ def seeds(seed: int) -> dict[str, np.random.SeedSequence]:
 class Epoch(NamedTuple):
     """What one epoch brought.
 
-    `amount_of_control` is the mean of H = |Q u|^2 over the training samples, `simulated` the number of those that were
-    judged by `Convergence`: none if the law simulates nothing.
+    `amount_of_control` is the mean of H = |Q u|^2 over the training samples, `simulated` the number of those whose
+    controller was judged: none if the law asks for no steady state.  Where settled samples may be extended,
+    `simulated_steps` is the mean number of steps that were made, `extension_error` the largest bound of the error.
     """
 
     epoch: int
@@ -57,6 +58,8 @@ class Epoch(NamedTuple):
     simulated: int
     converged: int
     diverged: int
+    simulated_steps: float | None
+    extension_error: float | None
     seconds: float
 
 
@@ -93,34 +96,6 @@ class Watcher:
         epoch : Epoch
             What it brought.
         """
-
-
-@dataclass
-class _Tally:
-    """Sums over the minibatches of one epoch."""
-
-    loss: float = 0.0
-    samples: int = 0
-    judged: int = 0
-    converged: int = 0
-    diverged: int = 0
-    control: float = 0.0
-    controlled: int = 0
-
-    def add(self, lesson: Lesson, proposal: Any) -> None:
-        n = len(lesson.inputs)
-        self.loss += n * lesson.loss
-        self.samples += n
-        if proposal.control is not None:
-            self.control += float(amount_of_control(lesson.plant, proposal.control, lesson.voltages).sum())
-            self.controlled += n
-        if proposal.converged is not None:
-            self.judged += n
-            self.converged += int(proposal.converged.sum())
-            self.diverged += int(proposal.diverged.sum())
-
-    def percent(self, count: int) -> float | None:
-        return 100 * count / self.judged if self.judged else None
 
 
 class Trainer:
@@ -210,7 +185,7 @@ class Trainer:
             yield self._epoch(number, tally, start)
             start = time.perf_counter()
 
-    def _epoch(self, number: int, tally: _Tally, start: float) -> Epoch:
+    def _epoch(self, number: int, tally: Tally, start: float) -> Epoch:
         with one_blas_thread():
             validation = self.error_percent(self.dataset.validation)
             test = self.error_percent(self.dataset.test)
@@ -225,12 +200,14 @@ class Trainer:
             simulated=tally.judged,
             converged=tally.converged,
             diverged=tally.diverged,
+            simulated_steps=tally.steps / tally.extendable if tally.extendable else None,
+            extension_error=tally.error if tally.extendable else None,
             seconds=time.perf_counter() - start,
         )
 
-    def _pass(self, phase: Phase, epoch: int) -> _Tally:
+    def _pass(self, phase: Phase, epoch: int) -> Tally:
         """Let a phase learn from every minibatch once."""
-        tally, forward = _Tally(), phase is self.forward
+        tally, forward = Tally(), phase is self.forward
         with one_blas_thread():
             for part in self.minibatches("forward" if forward else "feedback"):
                 self.learn(phase, part, tally)
@@ -280,9 +257,9 @@ class Trainer:
         grid = (phase.dt, phase.steps, self.threads, seed)
         guess = None if self._controls is None or phase is not self.forward else self._controls[part]
         labels = self.dataset.train.labels[part]
-        return Lesson(loop.plant, self._inputs[part], labels, phase.objective, *grid, guess)
+        return Lesson(loop.plant, self._inputs[part], labels, phase.objective, *grid, guess, phase.extend)
 
-    def learn(self, phase: Phase, part: Array, tally: _Tally) -> None:
+    def learn(self, phase: Phase, part: Array, tally: Tally) -> None:
         """Apply what a phase's law wants after one minibatch.
 
         Parameters
@@ -291,7 +268,7 @@ class Trainer:
             What learns.
         part : array of int
             Indices of samples.
-        tally : _Tally
+        tally : Tally
             Sums of the pass, added to.
         """
         loop = phase.loop(self.plant, self.compiled)

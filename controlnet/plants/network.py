@@ -125,15 +125,13 @@ class DeepNetwork(AbstractPlant):
         sizes = tuple(int(n) for n in sizes)
         if len(sizes) < 2 or min(sizes) < 1:
             raise DimensionError(f"sizes: expected at least two widths >= 1, got {sizes}")
-        rng = np.random.default_rng(seed)
-        draw = initializer(initialization)
+        rng, draw = np.random.default_rng(seed), initializer(initialization)
         weights = tuple(draw((n, m), rng) for m, n in zip(sizes[:-1], sizes[1:], strict=True))
         hidden = (activation,) * (len(sizes) - 2) if isinstance(activation, str) else tuple(activation)
-        Q = initial_feedback(feedback, weights, initialization, feedback_noise, rng)
         return cls(
             weights=tuple(weight.astype(dtype) for weight in weights),
             biases=tuple(np.zeros(n, dtype) for n in sizes[1:]),
-            feedback=Q,
+            feedback=initial_feedback(feedback, weights, initialization, feedback_noise, rng),
             activations=(*hidden, "linear"),
             **dynamics,
         )
@@ -216,16 +214,14 @@ class DeepNetwork(AbstractPlant):
     @cached_property
     def _flat(self) -> tuple[Array, Array]:
         """All parameters in one array, and the table of the layers."""
-        groups = (self.weights, self.biases) if self.feedback is None else (self.weights, self.biases, self.feedback)
-        arrays = [array for layer in zip(*groups, strict=True) for array in layer]
-        codes = [activation_code(name) for name in self.activations]
-        return np.concatenate([array.ravel() for array in arrays]), table(self.sizes, codes, self.feedback is not None)
+        groups = [group for group in (self.weights, self.biases, self.feedback) if group is not None]
+        theta = np.concatenate([array.ravel() for layer in zip(*groups, strict=True) for array in layer])
+        return theta, table(self.sizes, [activation_code(name) for name in self.activations], len(groups) == 3)
 
     @cached_property
-    def in_single_precision(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    def in_single_precision(self) -> tuple[tuple[Array, ...], ...]:
         """Forward and feedback weights in float32."""
-        single = [tuple(np.asarray(a, np.float32) for a in arrays) for arrays in (self.weights, self.feedback or ())]
-        return single[0], single[1]
+        return tuple(tuple(np.asarray(a, np.float32) for a in group) for group in (self.weights, self.feedback or ()))
 
     def params(self, batch: int) -> LayeredParams:
         number, (theta, layers) = self.dtype.type, self._flat
@@ -333,8 +329,7 @@ class DeepNetwork(AbstractPlant):
         eye = np.eye(self.noutputs, dtype=self.dtype)
         blocks = [np.broadcast_to(eye, (len(voltages[0]), *eye.shape))]
         for i in range(len(self.weights) - 2, -1, -1):
-            through = blocks[-1] @ self.weights[i + 1]
-            blocks.append(through * slope(self.activations[i], voltages[i])[:, np.newaxis])
+            blocks.append((blocks[-1] @ self.weights[i + 1]) * slope(self.activations[i], voltages[i])[:, np.newaxis])
         return np.concatenate(blocks[::-1], axis=2)
 
     def stacked_feedback(self) -> Array:

@@ -1,0 +1,198 @@
+"""Carries samples that have settled on their slow motion to the end of the time grid in closed form.
+
+What the fast motions leave is d_{k+1} = A d_k with a handful of numbers a sample (`controlnet.slow`), so that the
+states of all further steps are known.  The law sees a few of them, at nodes of a quadrature that is exact for
+polynomials in time, in place of every one.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ._blocks import Job, Problem, Result, Status, make_block, sources
+from ._loop import Recorder, bind_visit, execute
+from .base import Array, Block
+from .layered import BASAL
+from .slow import SlowMotion, slow_motion
+
+FIRST, EVERY = 7.5, 2.5
+"""Time of the first look at the samples, and time between looks, in time constants of the soma."""
+NODES = 12
+"""Nodes of the quadrature."""
+FINEST = {"float64": 0.0, "float32": 1e-4}
+"""Tolerances below these are lost in rounding."""
+
+
+def run_settled(tolerance: float, job: Job, part: slice) -> tuple[Result, Status]:
+    """Run a bound loop on one block until its samples have settled, and extend them.
+
+    A sample has settled when its distance from the slow motion, as a share of its apical voltages, bounds the relative
+    error of the change: the distance lasts no longer than the slowest motion does.
+
+    Parameters
+    ----------
+    tolerance : float
+        Largest bound of the relative error.
+    job : Job
+        What is run.
+    part : slice
+        The samples of the block.
+
+    Returns
+    -------
+    tuple
+        The result, and the step and sample that diverged.
+    """
+    clock, steps = job.clock, job.clock.steps
+    tolerance = max(tolerance, FINEST[job.loop.plant.dtype.name])
+    block = make_block(job.loop, job.problem, part, job.weight)
+    advance = partial(_advance, job, sources(job.problem, part), block)
+    k, motion, error = 0, None, np.full(block.s.shape[1], np.inf)
+    constant = job.loop.plant.tau_v / float(clock.dt)  # type: ignore[attr-defined]
+    looks = range(math.ceil(FIRST * constant), steps // 2 + 1, math.ceil(EVERY * constant))
+    for look in looks:
+        status = advance(k, look)
+        if status[1] >= 0:
+            return _result(block, [], clock.steps), (k + status[0], status[1])
+        k = look
+        if motion is None:
+            motion = _motion(job, block, part)
+        error = _error(job, block, motion, steps - k)
+        if (error <= tolerance).all() or not motion.found.any():
+            break
+    settled = error <= tolerance
+    if motion is None or not settled.any():
+        step, sample = advance(k, steps)
+        return _result(block, [block.law], clock.steps), (k + step, sample)
+    result = _result(block, [block.law], clock.steps)
+    result.simulated[settled], result.error[settled] = k, error[settled]
+    status = (steps, -1)
+    if not settled.all():
+        status = _finish_others(job, block, part, np.flatnonzero(~settled), k, result)
+    _extend(job, block, motion, np.flatnonzero(settled), k)
+    return result, status
+
+
+def _result(block: Block, laws: list[Any], steps: int) -> Result:
+    batch = block.s.shape[1]
+    nothing = np.empty((0, 0, batch), block.s.dtype)
+    return Result(block, nothing, laws, np.full(batch, steps), np.zeros(batch))
+
+
+def _advance(job: Job, source: Any, block: Block, first: int, last: int) -> Status:
+    """Make the steps from one to another; those of the last quarter count in the means."""
+    clock, dtype = job.clock, block.s.dtype
+    averaged = max(0, last - max(first, clock.steps - clock.averaged))
+    segment = clock._replace(
+        start=clock.start + first * clock.dt, steps=last - first, averaged=averaged, last=int(last == clock.steps)
+    )
+    none = Recorder(np.arange(0), np.empty((0, block.s.shape[1]), dtype), np.empty((0, 0, block.s.shape[1]), dtype))
+    return execute(job.run, segment, source, none, block)
+
+
+def _motion(job: Job, block: Block, part: slice) -> SlowMotion:
+    n, width = job.loop.plant.nneurons, job.loop.plant.sizes[1]  # type: ignore[attr-defined]
+    basal = block.p.signals[BASAL * n : BASAL * n + width]
+    reference, inputs = job.problem.reference[0, part], job.problem.inputs[0, part]
+    return slow_motion(job.loop, reference, inputs, basal.T, block.u.T, float(job.clock.dt))
+
+
+def _error(job: Job, block: Block, motion: SlowMotion, remaining: int) -> Array:
+    """Bound what the distance from the slow motion makes of the change."""
+    d = block.u.T - motion.u
+    distance = np.abs(block.x.T - motion.x - (d[:, np.newaxis] @ motion.spread)[:, 0]).max(axis=1)
+    apical = np.abs(motion.u @ job.loop.plant.stacked_feedback().T).max(axis=1)  # type: ignore[attr-defined]
+    with np.errstate(all="ignore"):
+        slowest = np.minimum(remaining, 1 / (1 - motion.radius))
+        error = distance / apical * slowest / job.clock.steps
+    return np.where(motion.found & np.isfinite(error), error, np.inf)
+
+
+def _finish_others(job: Job, block: Block, part: slice, chosen: Array, k: int, result: Result) -> Status:
+    """Simulate the samples that have not settled to the end, in a block of their own."""
+    which = part.start + chosen
+    p = job.problem
+    problem = Problem(p.reference[:, which], p.inputs[:, which], block.x[:, chosen].T)
+    own = job._replace(problem=problem, weight=None if job.weight is None else job.weight[which])
+    everything = slice(0, len(which))
+    narrow = make_block(job.loop, problem, everything, own.weight)
+    wires = ("s", "u", "applied", "y", "e", "mean_u", "mean_e")
+    for name in wires:
+        getattr(narrow, name)[:] = getattr(block, name)[:, chosen]
+    step, sample = _advance(own, sources(problem, everything), narrow, k, job.clock.steps)
+    for name in wires:
+        getattr(block, name)[:, chosen] = getattr(narrow, name)
+    result.laws.append(narrow.law)
+    return k + step, int(chosen[sample]) if sample >= 0 else -1
+
+
+def _extend(job: Job, block: Block, motion: SlowMotion, settled: Array, k: int) -> None:
+    """Let the law see the states from step k + 1 on, and leave the block at the last."""
+    loop, dtype, n = job.loop, block.s.dtype, job.loop.plant.noutputs
+    d = trajectory(motion.map, block.u.T - motion.u, job.clock.steps - k)
+    nodes, shares = quadrature(len(d))
+    x = motion.x + (d[[*nodes, -1]].astype(dtype)[:, :, np.newaxis] @ motion.spread)[:, :, 0]
+    states = np.array(x.swapaxes(1, 2), dtype, order="C")
+    y = motion.x[:, -n:] + (d[:, :, np.newaxis] @ motion.spread[:, :, -n:])[:, :, 0]
+    reference = np.broadcast_to(block.r.T, y.shape)
+    e = loop.comparator.compare(reference.reshape(-1, n), y.reshape(-1, n)).reshape(y.shape)
+    known = {"x": states[-1].T, "u": motion.u + d[-1], "applied": motion.u + d[-1], "y": y[-1], "e": e[-1]}
+    late = slice(max(0, job.clock.steps - job.clock.averaged - k), None)
+    known["mean_u"] = block.mean_u.T + job.clock.share * (motion.u + d[late]).sum(axis=0)
+    known["mean_e"] = block.mean_e.T + job.clock.share * e[late].sum(axis=0)
+    weight = np.zeros(block.s.shape[1], dtype)
+    weight[settled] = block.law.weight[settled]
+    others = {name: getattr(block, name).copy() for name in known}
+    bind_visit(loop.system, loop.compiled)(states[:-1], shares.astype(dtype), weight, block)
+    for name, values in known.items():
+        getattr(block, name)[:] = others[name]
+        getattr(block, name)[:, settled] = values.T[:, settled]
+
+
+def trajectory(A: Array, d: Array, steps: int) -> Array:
+    """Give A d, A^2 d, ...
+
+    Parameters
+    ----------
+    A : array (samples, n, n)
+        The map of one step.
+    d : array (samples, n)
+        Where it begins.
+    steps : int
+        How far it goes.
+
+    Returns
+    -------
+    array (steps, samples, n)
+        One entry a step.
+    """
+    d = (A @ d[:, :, np.newaxis])[:, :, 0]
+    found = d[np.newaxis]
+    while len(found) < steps:
+        found = np.concatenate([found, (A @ found.transpose(1, 2, 0)).transpose(2, 0, 1)])
+        A = A @ A
+    return found[:steps]
+
+
+def quadrature(steps: int) -> tuple[Array, Array]:
+    """Give nodes and weights of a sum over steps, exact for polynomials: fewer terms for what is smooth in time.
+
+    Parameters
+    ----------
+    steps : int
+        Number of terms.
+
+    Returns
+    -------
+    tuple of array (at most `NODES`,)
+        Indices of the terms to take, near the Chebyshev points, and the number of terms that each stands for.
+    """
+    points = np.cos(np.pi * np.arange(NODES - 1, -1, -1) / (NODES - 1))
+    nodes = np.unique(np.rint((points + 1) / 2 * (steps - 1)).astype(int))
+    scaled = np.linspace(-1, 1, steps) if steps > 1 else np.zeros(1)
+    powers = np.polynomial.chebyshev.chebvander(scaled, len(nodes) - 1)
+    return nodes, np.linalg.solve(powers[nodes].T, powers.sum(axis=0))
