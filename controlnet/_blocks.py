@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -27,17 +28,41 @@ class Problem(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One block after its run, and what its law accumulated.
+    """What a block has brought: its last wires, what was recorded, and what its law accumulated.
 
     `simulated` (samples,) are the steps that were made of each, `error` (samples,) bounds what the others add to the
     relative error of the change.
     """
 
-    block: Block
+    final: dict[str, Array]
+    mean: dict[str, Array]
     taken: Array
     laws: list[Any]
     simulated: Array
     error: Array
+
+
+def result(block: Block, taken: Array, laws: list[Any], simulated: Array, error: Array) -> Result:
+    """Keep of a block what is asked for at the end.
+
+    Parameters
+    ----------
+    block : Block
+        The wires.
+    taken : array (time, rows, samples)
+        What was recorded.
+    laws : list
+        What the law accumulated.
+    simulated, error : array (samples,)
+        As in `Result`.
+
+    Returns
+    -------
+    Result
+        The result, without the block's workspace.
+    """
+    final = {name: getattr(block, name) for name in ("y", "u", "e")} | {"x": block.x.copy()}
+    return Result(final, {"u": block.mean_u, "e": block.mean_e}, taken, laws, simulated, error)
 
 
 class Job(NamedTuple):
@@ -159,12 +184,12 @@ def run_block(job: Job, part: slice) -> tuple[Result, Status]:
         rows, np.empty((loop.nsignals if len(rows) else 0, batch), dtype), np.empty((points, len(rows), batch), dtype)
     )
     status = execute(job.run, clock, sources(job.problem, part), recorder, block)
-    return Result(block, recorder.taken, [block.law], np.full(batch, clock.steps), np.zeros(batch)), status
+    return result(block, recorder.taken, [block.law], np.full(batch, clock.steps), np.zeros(batch)), status
 
 
 def run_blocks(
     job: Job, threads: int | None, work: Callable[[Job, slice], tuple[Result, Status]] = run_block
-) -> list[Result]:
+) -> Iterator[Result]:
     """Run a bound loop on every block of a batch.
 
     Parameters
@@ -176,10 +201,10 @@ def run_blocks(
     work : callable
         How a block is run.
 
-    Returns
-    -------
-    list of Result
-        In the order of the samples.
+    Yields
+    ------
+    Result
+        In the order of the samples, as they come.
 
     Raises
     ------
@@ -190,11 +215,13 @@ def run_blocks(
     with one_blas_thread():
         # In the main thread Ctrl-C ends a compilation.
         first = 0 if is_compiled(job.run) else 1
-        outcomes = [each(part) for part in parts[:first]]
-        workers = min(number_of_threads(threads), len(parts))
-        outcomes += pool(workers).map(each, parts[first:]) if workers > 1 else map(each, parts[first:])
-    _raise_if_diverged(job.clock, parts, [status for _, status in outcomes])
-    return [result for result, _ in outcomes]
+        workers, states = min(number_of_threads(threads), len(parts)), []
+        early = [each(part) for part in parts[:first]]
+        late = pool(workers).map(each, parts[first:]) if workers > 1 else map(each, parts[first:])
+        for found, status in chain(early, late):
+            states.append(status)
+            yield found
+    _raise_if_diverged(job.clock, parts, states)
 
 
 def _raise_if_diverged(clock: Clock, parts: Sequence[slice], states: Sequence[tuple[int, int]]) -> None:

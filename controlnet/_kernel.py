@@ -37,16 +37,19 @@ def kernel(function: Function) -> Function:
     return register_jitable(no_cfunc_wrapper=True, pipeline_class=KernelCompiler)(function)  # type: ignore[no-any-return]
 
 
-def machine_code(function: Function) -> Function:
+def machine_code(function: Function, tag: str) -> Function:
     """Give a function as machine code that is kept on the disk.
 
     Numba's disk cache does not see edits in other files, so the function must close over a tag of the sources of all
-    that it calls (`controlnet._source`), which enters the cache key.
+    that it calls (`controlnet._source`), which enters the cache key.  It enters the file's name too: an old file may
+    hold types that are gone, and cannot even be opened.
 
     Parameters
     ----------
     function : callable
         Calls kernels.
+    tag : str
+        The tag.
 
     Returns
     -------
@@ -54,6 +57,7 @@ def machine_code(function: Function) -> Function:
         The same, compiled at its first call for each combination of types.
     """
     # No reassociation and no "no NaN": rounding in tanh and the check for divergence depend on it.
+    function.__qualname__ += f".{tag[:16]}"
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
         return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]

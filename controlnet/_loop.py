@@ -148,7 +148,8 @@ def bind(parts: System, compiled: bool) -> Run:
     """
     if not compiled:
         return _build("", parts)
-    return machine_code(_build(source_tag((*parts, _build)), parts))
+    tag = source_tag((*parts, _build))
+    return machine_code(_build(tag, parts), tag)
 
 
 Visit: TypeAlias = Callable[[Array, Array, Array, Block], None]
@@ -188,7 +189,8 @@ def bind_visit(parts: System, compiled: bool) -> Visit:
     kernels = (parts.output, parts.adapt, parts.finish)
     if not compiled:
         return _build_visit("", *kernels)
-    return machine_code(_build_visit(source_tag((*kernels, _build_visit)), *kernels))
+    tag = source_tag((*kernels, _build_visit))
+    return machine_code(_build_visit(tag, *kernels), tag)
 
 
 def is_compiled(run: Run) -> bool:

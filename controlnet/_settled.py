@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._blocks import Job, Problem, Result, Status, make_block, sources
+from ._blocks import Job, Problem, Result, Status, make_block, result, sources
 from ._loop import Recorder, bind_visit, execute
 from .base import Array, Block
 from .layered import BASAL
@@ -67,20 +67,21 @@ def run_settled(tolerance: float, job: Job, part: slice) -> tuple[Result, Status
     settled = error <= tolerance
     if motion is None or not settled.any():
         step, sample = advance(k, steps)
-        return _result(block, [block.law], clock.steps), (k + step, sample)
-    result = _result(block, [block.law], clock.steps)
-    result.simulated[settled], result.error[settled] = k, error[settled]
-    status = (steps, -1)
+        return _result(block, [block.law], steps), (k + step, sample)
+    laws, status = [block.law], (steps, -1)
     if not settled.all():
-        status = _finish_others(job, block, part, np.flatnonzero(~settled), k, result)
+        law, status = _finish_others(job, block, part, np.flatnonzero(~settled), k)
+        laws.append(law)
     _extend(job, block, motion, np.flatnonzero(settled), k)
-    return result, status
+    found = _result(block, laws, steps)
+    found.simulated[settled], found.error[settled] = k, error[settled]
+    return found, status
 
 
 def _result(block: Block, laws: list[Any], steps: int) -> Result:
     batch = block.s.shape[1]
     nothing = np.empty((0, 0, batch), block.s.dtype)
-    return Result(block, nothing, laws, np.full(batch, steps), np.zeros(batch))
+    return result(block, nothing, laws, np.full(batch, steps), np.zeros(batch))
 
 
 def _advance(job: Job, source: Any, block: Block, first: int, last: int) -> Status:
@@ -88,7 +89,7 @@ def _advance(job: Job, source: Any, block: Block, first: int, last: int) -> Stat
     clock, dtype = job.clock, block.s.dtype
     averaged = max(0, last - max(first, clock.steps - clock.averaged))
     segment = clock._replace(
-        start=clock.start + first * clock.dt, steps=last - first, averaged=averaged, last=int(last == clock.steps)
+        start=clock.start + first * float(clock.dt), steps=last - first, averaged=averaged, last=int(last == clock.steps)
     )
     none = Recorder(np.arange(0), np.empty((0, block.s.shape[1]), dtype), np.empty((0, 0, block.s.shape[1]), dtype))
     return execute(job.run, segment, source, none, block)
@@ -112,8 +113,8 @@ def _error(job: Job, block: Block, motion: SlowMotion, remaining: int) -> Array:
     return np.where(motion.found & np.isfinite(error), error, np.inf)
 
 
-def _finish_others(job: Job, block: Block, part: slice, chosen: Array, k: int, result: Result) -> Status:
-    """Simulate the samples that have not settled to the end, in a block of their own."""
+def _finish_others(job: Job, block: Block, part: slice, chosen: Array, k: int) -> tuple[Any, Status]:
+    """Simulate the samples that have not settled to the end, in a block of their own; give what its law saw."""
     which = part.start + chosen
     p = job.problem
     problem = Problem(p.reference[:, which], p.inputs[:, which], block.x[:, chosen].T)
@@ -126,8 +127,7 @@ def _finish_others(job: Job, block: Block, part: slice, chosen: Array, k: int, r
     step, sample = _advance(own, sources(problem, everything), narrow, k, job.clock.steps)
     for name in wires:
         getattr(block, name)[:, chosen] = getattr(narrow, name)
-    result.laws.append(narrow.law)
-    return k + step, int(chosen[sample]) if sample >= 0 else -1
+    return narrow.law, (k + step, int(chosen[sample]) if sample >= 0 else -1)
 
 
 def _extend(job: Job, block: Block, motion: SlowMotion, settled: Array, k: int) -> None:

@@ -15,6 +15,7 @@ from .errors import InputError
 LINEAR, TANH, RELU, SIGMOID, SOFTPLUS = range(5)
 ACTIVATIONS = {"linear": LINEAR, "tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "softplus": SOFTPLUS}
 
+
 @kernel
 def _flat(a: Any) -> Any:
     """Give a block as one row: long loops are faster than many short ones."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .wires import Array, Kernel, Parameters, finish_nothing, keep_parameters
@@ -54,6 +55,21 @@ class AbstractLaw:
         """
         return ()
 
+    def gather(self, memories: Iterable[Any]) -> list[Any]:
+        """Take what the blocks accumulated as they come to their end, in the order of the samples.
+
+        Parameters
+        ----------
+        memories : iterable
+            One entry a block.
+
+        Returns
+        -------
+        list
+            What `collect` gets: all of them, or fewer if a law adds them up at once and so keeps none.
+        """
+        return list(memories)
+
     def collect(self, plant: Any, accumulators: list[Any], samples: int, steps: int) -> Parameters:
         """Turn what all blocks accumulated into the change of the parameters.
 
@@ -62,7 +78,7 @@ class AbstractLaw:
         plant : AbstractPlant
             The plant whose parameters are to change.
         accumulators : list
-            One entry a block, in the order of the samples.
+            What `gather` gave: one entry a block, in the order of the samples.
         samples : int
             Size of the batch.
         steps : int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -172,15 +172,20 @@ class ClosedLoop:
             weight = check_weight(weight, len(problem.initial))
         run = bind(self.system, self.compiled)
         job = Job(self, run, problem, clock, rows, weight)
-        results = run_blocks(job, threads, run_block if extend is None else self._settler(extend, job))
+        work, results = run_block if extend is None else self._settler(extend, job), []
+
+        def memories() -> Iterator[Any]:
+            for result in run_blocks(job, threads, work):
+                yield from result.laws
+                results.append(result._replace(laws=[]))
+
+        gathered = self.law.gather(memories())
         return Response(
             t=clock.start + float(dt) * np.arange(0, clock.steps + 1, clock.every),
             signals=self._signals(record, results),
-            final={name: _joined([getattr(result.block, name) for result in results]) for name in SIGNALS},
-            mean={name: _joined([getattr(result.block, f"mean_{name}") for result in results]) for name in "ue"},
-            change=self.law.collect(
-                self.plant, [law for result in results for law in result.laws], len(problem.initial), clock.steps
-            ),
+            final={name: _joined([result.final[name] for result in results]) for name in SIGNALS},
+            mean={name: _joined([result.mean[name] for result in results]) for name in "ue"},
+            change=self.law.collect(self.plant, gathered, len(problem.initial), clock.steps),
             simulated_steps=np.concatenate([result.simulated for result in results]),
             extension_error=np.concatenate([result.error for result in results]),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,6 +80,29 @@ def rule_memory(plant: Any, batch: int, forward: ForwardMemory, feedback: Feedba
         The memory of one block.
     """
     return RuleMemory(np.ones(batch, plant.dtype), forward, feedback)
+
+
+def summed(memories: Iterable[RuleMemory]) -> list[RuleMemory]:
+    """Add up what the blocks accumulated, one after the other, so that none is kept.
+
+    Parameters
+    ----------
+    memories : iterable of RuleMemory
+        One entry a block.
+
+    Returns
+    -------
+    list of RuleMemory
+        The first, to which the others were added.
+    """
+    total: list[RuleMemory] = []
+    for memory in memories:
+        if not total:
+            total.append(memory)
+            continue
+        np.add(total[0].forward.theta, memory.forward.theta, out=total[0].forward.theta)
+        np.add(total[0].feedback.total, memory.feedback.total, out=total[0].feedback.total)
+    return total
 
 
 def require_network(law: str, plant: Any, parameter: str = "W0") -> None:

@@ -6,6 +6,7 @@ time integral.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +21,7 @@ from ..layered import mean_outer, split
 from ..objective import Strong
 from ._feedback_rule import feedback_memory
 from ._forward_rule import forward_memory
-from ._rules import RuleMemory, adapt, finish, require_network, rule_memory
+from ._rules import RuleMemory, adapt, finish, require_network, rule_memory, summed
 from .convergence import Convergence, judged
 
 STEADY_TOLERANCE = {"float64": 1e-8, "float32": 1e-5}
@@ -87,10 +88,13 @@ class DFC(AbstractLaw):
         forward = forward_memory(plant, batch, self.rule == "voltage-difference", learns)
         return rule_memory(plant, batch, forward, feedback_memory(plant, batch, learns=False))
 
+    def gather(self, memories: Iterable[Any]) -> list[Any]:
+        return summed(memories)
+
     def collect(self, plant: Any, accumulators: list[Any], samples: int, steps: int) -> Parameters:
         if self.update != "continuous":
             return {}
-        total = sum(memory.forward.theta for memory in accumulators)
+        total = accumulators[0].forward.theta
         scaled = total * plant.dtype.type(2 / (samples * (steps + 1)))
         return split(scaled, plant.params(1).layers, "Wb")
 

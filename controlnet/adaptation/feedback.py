@@ -6,6 +6,7 @@ al. 2021, section 4; 2022, section 3).  The decay beta is the optimiser's weight
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from ..base import AbstractLaw, Parameters, Proposal
 from ..errors import InputError
 from ._feedback_rule import feedback_memory
 from ._forward_rule import forward_memory
-from ._rules import RuleMemory, adapt, finish, require_network, rule_memory
+from ._rules import RuleMemory, adapt, finish, require_network, rule_memory, summed
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop
@@ -64,8 +65,11 @@ class FeedbackLearning(AbstractLaw):
         forward = forward_memory(plant, batch, False, learns=False)
         return rule_memory(plant, batch, forward, feedback_memory(plant, batch, self.high_pass))
 
+    def gather(self, memories: Iterable[Any]) -> list[Any]:
+        return summed(memories)
+
     def collect(self, plant: Any, accumulators: list[Any], samples: int, steps: int) -> Parameters:
-        total = sum(memory.feedback.total for memory in accumulators) * plant.dtype.type(-1 / (samples * steps))
+        total = accumulators[0].feedback.total * plant.dtype.type(-1 / (samples * steps))
         parts = np.split(total, np.cumsum(plant.sizes[1:-1]))
         return {f"Q{i}": part for i, part in enumerate(parts) if self.output_layer or i < len(parts) - 1}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..base import AbstractLaw, Parameters, Proposal
 from ..errors import InputError
-from ._rules import RuleMemory, adapt, finish, rule_memory
+from ._rules import RuleMemory, adapt, finish, rule_memory, summed
 from .convergence import judged
 from .dfc import DFC
 from .feedback import FeedbackLearning
@@ -45,6 +46,9 @@ class SinglePhase(AbstractLaw):
     def accumulators(self, plant: Any, batch: int) -> RuleMemory:
         forward = self.forward.accumulators(plant, batch).forward
         return rule_memory(plant, batch, forward, self.feedback.accumulators(plant, batch).feedback)
+
+    def gather(self, memories: Iterable[Any]) -> list[Any]:
+        return summed(memories)
 
     def collect(self, plant: Any, accumulators: list[Any], samples: int, steps: int) -> Parameters:
         forward, feedback = (law.collect(plant, accumulators, samples, steps) for law in (self.forward, self.feedback))

@@ -31,7 +31,8 @@ def _build(tag: str) -> Callable[[Array, LayeredParams, Array], None]:
 @cache
 def _stand() -> Callable[[Array, LayeredParams, Array], None]:
     """Give the compiled forward pass: somas without dynamics stand at their rest."""
-    return machine_code(_build(source_tag((output, _build))))
+    tag = source_tag((output, _build))
+    return machine_code(_build(tag), tag)
 
 
 class NetworkRests(Rests):
