@@ -86,7 +86,23 @@ ROWS = {
             bound=1.6,
             limited_by="the same as in float64; products are twice as fast, passes are not",
         ),
-        # Here go the same two with settled samples extended.
+        Row(
+            "dfc-extended",
+            "the same, settled samples extended to 1e-6, float64",
+            work.dfc_extended,
+            products=_learning("W"),
+            bound=1.0,
+            limited_by="the steps until the fast motions have died down, a quarter of all",
+        ),
+        Row(
+            "dfc-extended-float32",
+            "the same, settled samples extended, float32",
+            work.dfc_extended,
+            Size("float32"),
+            products=_learning("W"),
+            bound=1.0,
+            limited_by="the same, and the linearisation of every sample",
+        ),
         Row(
             "single-phase",
             "noisy single-phase Strong-DFC, batch 128, 500 steps, float32",

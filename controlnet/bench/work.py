@@ -74,18 +74,18 @@ class Task(NamedTuple):
         return self.loop.law.propose(self.loop, self.lesson())
 
 
-def _task(loop: ClosedLoop, size: Size, objective: Any, dt: float) -> Task:
+def _task(loop: ClosedLoop, size: Size, objective: Any, dt: float, **options: Any) -> Task:
     rng = np.random.default_rng(1)
     inputs = rng.normal(size=(size.batch, size.widths[0])).astype(size.dtype)
     labels = rng.integers(0, size.widths[-1], size.batch)
-    return Task(loop, lambda: Lesson(loop.plant, inputs, labels, objective, dt, size.steps, size.threads))
+    return Task(loop, lambda: Lesson(loop.plant, inputs, labels, objective, dt, size.steps, size.threads, **options))
 
 
 def _network(size: Size, **dynamics: Any) -> DeepNetwork:
     return DeepNetwork.initialize(size.widths, seed=0, dtype=size.dtype, **dynamics)
 
 
-def weak(size: Size, law: AbstractLaw) -> Task:
+def weak(size: Size, law: AbstractLaw, extend: float | None = None) -> Task:
     """Give a task under weak feedback.
 
     Parameters
@@ -94,6 +94,8 @@ def weak(size: Size, law: AbstractLaw) -> Task:
         How much work.
     law : AbstractLaw
         What learns.
+    extend : float, optional
+        Relative error with which settled samples may be extended.
 
     Returns
     -------
@@ -101,7 +103,7 @@ def weak(size: Size, law: AbstractLaw) -> Task:
         The task.
     """
     loop = ClosedLoop(_network(size), PI(k_p=2.0, leak=1.5e-3), law=law)
-    return _task(loop, size, Nudged(CrossEntropy(), 0.1), 0.02)
+    return _task(loop, size, Nudged(CrossEntropy(), 0.1), 0.02, extend=extend)
 
 
 def strong(size: Size, law: AbstractLaw, noise: Any = None) -> Task:
@@ -164,6 +166,22 @@ def dfc(size: Size) -> Work:
         The work.
     """
     return weak(size, DFC()).propose
+
+
+def dfc_extended(size: Size) -> Work:
+    """Prepare continuous DFC whose settled samples are extended in closed form.
+
+    Parameters
+    ----------
+    size : Size
+        How much work.
+
+    Returns
+    -------
+    callable
+        The work.
+    """
+    return weak(size, DFC(), extend=1e-6).propose
 
 
 def dfc_last_step(size: Size) -> Work:
