@@ -88,9 +88,8 @@ def _advance(job: Job, source: Any, block: Block, first: int, last: int) -> Stat
     """Make the steps from one to another; those of the last quarter count in the means."""
     clock, dtype = job.clock, block.s.dtype
     averaged = max(0, last - max(first, clock.steps - clock.averaged))
-    segment = clock._replace(
-        start=clock.start + first * float(clock.dt), steps=last - first, averaged=averaged, last=int(last == clock.steps)
-    )
+    start, ends = clock.start + first * float(clock.dt), int(last == clock.steps)
+    segment = clock._replace(start=start, steps=last - first, averaged=averaged, last=ends)
     none = Recorder(np.arange(0), np.empty((0, block.s.shape[1]), dtype), np.empty((0, 0, block.s.shape[1]), dtype))
     return execute(job.run, segment, source, none, block)
 

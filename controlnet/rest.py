@@ -43,14 +43,14 @@ class Rests:
     def __init__(self, plant: Any, inputs: Array) -> None:
         self.plant, self.inputs = plant, inputs
 
-    def at(self, u: Array, part: Array | slice, exact: bool = True) -> Rest:
+    def at(self, u: Array, part: Array, exact: bool = True) -> Rest:
         """Give state, output, gain and stability.
 
         Parameters
         ----------
         u : array (samples, ninputs)
             Control.
-        part : array of int or slice
+        part : array of int
             Which samples.
         exact : bool
             Whether the gain must have the plant's precision; single precision may be cheaper.
@@ -63,14 +63,14 @@ class Rests:
         rest: Rest = self.plant.at_rest(u, self.inputs[part])
         return rest
 
-    def output(self, u: Array, part: Array | slice) -> Array:
+    def output(self, u: Array, part: Array) -> Array:
         """Give the output alone, which may cost much less.
 
         Parameters
         ----------
         u : array (samples, ninputs)
             Control.
-        part : array of int or slice
+        part : array of int
             Which samples.
 
         Returns

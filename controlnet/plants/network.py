@@ -243,7 +243,7 @@ class DeepNetwork(AbstractPlant):
         return state
 
     def at_rest(self, u: Array, inputs: Array) -> Rest:
-        return self.rests(inputs).at(u, slice(None))
+        return self.rests(inputs).at(u, np.arange(len(u)))
 
     def gain(self, rates: Sequence[Array]) -> Array:
         """Give JQ: how the output at rest depends on the control.
