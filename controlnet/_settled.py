@@ -21,8 +21,10 @@ from .slow import SlowMotion, slow_motion
 
 FIRST, EVERY = 7.5, 2.5
 """Time of the first look at the samples, and time between looks, in time constants of the soma."""
-NODES = 12
-"""Nodes of the quadrature."""
+NODES = (12, 24, 48)
+"""Nodes of the quadrature: the first number that is exact enough."""
+SHARE = 0.9
+"""Share of the tolerance that is for the distance from the slow motion; the rest is for the quadrature."""
 FINEST = {"float64": 0.0, "float32": 1e-4}
 """Tolerances below these are lost in rounding."""
 
@@ -62,9 +64,9 @@ def run_settled(tolerance: float, job: Job, part: slice) -> tuple[Result, Status
         if motion is None:
             motion = _motion(job, block, part)
         error = _error(job, block, motion, steps - k)
-        if (error <= tolerance).all() or not motion.found.any():
+        if (error <= SHARE * tolerance).all() or not motion.found.any():
             break
-    settled = error <= tolerance
+    settled = error <= SHARE * tolerance
     if motion is None or not settled.any():
         step, sample = advance(k, steps)
         return _result(block, [block.law], steps), (k + step, sample)
@@ -72,7 +74,7 @@ def run_settled(tolerance: float, job: Job, part: slice) -> tuple[Result, Status
     if not settled.all():
         law, status = _finish_others(job, block, part, np.flatnonzero(~settled), k)
         laws.append(law)
-    _extend(job, block, motion, np.flatnonzero(settled), k)
+    error += _extend(job, block, motion, np.flatnonzero(settled), k, tolerance)
     found = _result(block, laws, steps)
     found.simulated[settled], found.error[settled] = k, error[settled]
     return found, status
@@ -129,11 +131,15 @@ def _finish_others(job: Job, block: Block, part: slice, chosen: Array, k: int) -
     return narrow.law, (k + step, int(chosen[sample]) if sample >= 0 else -1)
 
 
-def _extend(job: Job, block: Block, motion: SlowMotion, settled: Array, k: int) -> None:
-    """Let the law see the states from step k + 1 on, and leave the block at the last."""
+def _extend(job: Job, block: Block, motion: SlowMotion, settled: Array, k: int, tolerance: float) -> Array:
+    """Let the law see the states from step k + 1 on, leave the block at the last; give the error of the quadrature."""
     loop, dtype, n = job.loop, block.s.dtype, job.loop.plant.noutputs
     d = trajectory(motion.map, block.u.T - motion.u, job.clock.steps - k)
-    nodes, shares = quadrature(len(d))
+    for number in NODES:
+        nodes, shares = quadrature(len(d), number)
+        error = _quadrature_error(d, nodes, shares, motion.u, job.clock.steps)
+        if error[settled].max() <= (1 - SHARE) * tolerance:
+            break
     x = motion.x + (d[[*nodes, -1]].astype(dtype)[:, :, np.newaxis] @ motion.spread)[:, :, 0]
     states = np.array(x.swapaxes(1, 2), dtype, order="C")
     y = motion.x[:, -n:] + (d[:, :, np.newaxis] @ motion.spread[:, :, -n:])[:, :, 0]
@@ -150,6 +156,17 @@ def _extend(job: Job, block: Block, motion: SlowMotion, settled: Array, k: int) 
     for name, values in known.items():
         getattr(block, name)[:] = others[name]
         getattr(block, name)[:, settled] = values.T[:, settled]
+    return error
+
+
+def _quadrature_error(d: Array, nodes: Array, shares: Array, u: Array, steps: int) -> Array:
+    """Give what the nodes make of the sums of d and of its squares, which are known, as a share of all steps."""
+    scale = np.abs(u).max(axis=1)
+    error = np.zeros(len(u))
+    for power in (1, 2):
+        missed = (d**power).sum(axis=0) - np.tensordot(shares, d[nodes] ** power, 1)
+        error = np.maximum(error, np.abs(missed).max(axis=1) / scale**power / steps)
+    return error
 
 
 def trajectory(A: Array, d: Array, steps: int) -> Array:
@@ -177,20 +194,22 @@ def trajectory(A: Array, d: Array, steps: int) -> Array:
     return found[:steps]
 
 
-def quadrature(steps: int) -> tuple[Array, Array]:
+def quadrature(steps: int, number: int = NODES[0]) -> tuple[Array, Array]:
     """Give nodes and weights of a sum over steps, exact for polynomials: fewer terms for what is smooth in time.
 
     Parameters
     ----------
     steps : int
         Number of terms.
+    number : int
+        Most nodes.
 
     Returns
     -------
-    tuple of array (at most `NODES`,)
+    tuple of array (at most number,)
         Indices of the terms to take, near the Chebyshev points, and the number of terms that each stands for.
     """
-    points = np.cos(np.pi * np.arange(NODES - 1, -1, -1) / (NODES - 1))
+    points = np.cos(np.pi * np.arange(number - 1, -1, -1) / (number - 1))
     nodes = np.unique(np.rint((points + 1) / 2 * (steps - 1)).astype(int))
     scaled = np.linspace(-1, 1, steps) if steps > 1 else np.zeros(1)
     powers = np.polynomial.chebyshev.chebvander(scaled, len(nodes) - 1)
