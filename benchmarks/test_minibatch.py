@@ -1,25 +1,21 @@
-"""Minibatches of 784-256-256-256-10 against the matrix-product floor of the same run."""
+"""Minibatches of 784-256-256-256-10 against the matrix-product floor or a peer of the same run."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from minibatches import dfc, feedback_step, random_numbers, single_phase
+from minibatches import random_numbers
+
+from controlnet.bench.memory import Memory, peak_memory
+from controlnet.bench.rows import ROWS
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_continuous_dfc(against_floor: Callable[..., None], dtype: str) -> None:
-    against_floor(dfc(dtype), dtype)
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_noisy_single_phase(against_floor: Callable[..., None], dtype: str) -> None:
-    against_floor(single_phase(dtype), dtype, 128, learned="WQ", rounds=5)
+@pytest.mark.parametrize("name", [row.name for row in ROWS.values() if not row.starts])
+def test_row(against: Callable[..., None], name: str) -> None:
+    row = ROWS[name]
+    against(name, rounds=10 if row.size.batch * row.size.steps > 10000 else 50)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -30,20 +26,12 @@ def test_random_numbers(benchmark: Any, dtype: str) -> None:
     benchmark.pedantic(work, rounds=10)
 
 
-def test_feedback_step(against_floor: Callable[..., None]) -> None:
-    against_floor(feedback_step("float64"), "float64", 32, 44, "Q", rounds=50)
-
-
-@pytest.mark.parametrize(("work", "calls"), [("single_phase", 3), ("feedback_step", 300)])
-def test_memory(benchmark: Any, work: str, calls: int) -> None:
+@pytest.mark.parametrize(("name", "calls"), [("single-phase-float64", 3), ("feedback-step", 300)])
+def test_memory(benchmark: Any, name: str, calls: int) -> None:
     """Peak of a process of its own: above what program, weights and data need, and its growth over many calls."""
-    script = Path(__file__).parent / "minibatches.py"
-    output = benchmark.pedantic(
-        subprocess.check_output,
-        args=([sys.executable, str(script), work, str(calls)],),
-        kwargs={"text": True},
-        rounds=1,
-    )
-    above, growth, data = map(float, output.split())
-    benchmark.extra_info |= {"megabytes_above_data": above, "megabytes_grown": growth}
-    print(f"\n{work}: {above:.0f} MB above {data:.0f} MB of program and data, {growth:.1f} MB more after {calls} calls")
+    row = ROWS[name]
+    memory: Memory | None = benchmark.pedantic(peak_memory, args=(row.build, row.size, calls), rounds=1)
+    if memory is not None:
+        benchmark.extra_info |= memory._asdict()
+        words = "{:.0f} MB of program and data, {:.0f} MB above, {:.1f} MB more after {} calls"
+        print(f"\n{name}: " + words.format(*memory, calls))

@@ -101,7 +101,30 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
+class _OneBlasThread:
+    """The number of BLAS threads is one for all Python threads, and comes back when the last has left."""
+
+    def __init__(self) -> None:
+        self.inside, self.lock = 0, Lock()
+        self.limiter: Any = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.limiter = _libraries().limit(limits=1, user_api="blas")
+            self.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.limiter.restore_original_limits()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
+
+
+def one_blas_thread() -> AbstractContextManager[None]:
     """Keep matrix products on one thread: their bits depend on the number of threads.
 
     Returns
@@ -109,8 +132,7 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     context manager
         Restores the former number at its end.
     """
-    limiter: AbstractContextManager[Any] = _libraries().limit(limits=1)
-    return limiter
+    return _ONE_BLAS_THREAD
 
 
 def on_threads(work: Callable[[slice], Outcome], batch: int, threads: int | None = None) -> list[Outcome]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._blocks import Job, Problem, Result, Status, make_block, result, sources
-from ._loop import Recorder, bind_visit, execute
+from ._loop import Recorder, Visit, execute
 from .base import Array, Block
 from .layered import BASAL
 from .slow import SlowMotion, slow_motion
@@ -29,16 +29,19 @@ FINEST = {"float64": 0.0, "float32": 1e-4}
 """Tolerances below these are lost in rounding."""
 
 
-def run_settled(tolerance: float, job: Job, part: slice) -> tuple[Result, Status]:
+def run_settled(tolerance: float, visit: Visit, job: Job, part: slice) -> tuple[Result, Status]:
     """Run a bound loop on one block until its samples have settled, and extend them.
 
-    A sample has settled when its distance from the slow motion, as a share of its apical voltages, bounds the relative
-    error of the change: the distance lasts no longer than the slowest motion does.
+    A sample has settled when its distance from the slow motion, of voltages as a share of the apical ones and of what
+    the controller does as a share of the control, bounds the relative error of the change: the distance lasts no
+    longer than the slowest motion does.
 
     Parameters
     ----------
     tolerance : float
         Largest bound of the relative error.
+    visit : callable
+        What `controlnet._loop.bind_visit` gave.
     job : Job
         What is run.
     part : slice
@@ -74,7 +77,9 @@ def run_settled(tolerance: float, job: Job, part: slice) -> tuple[Result, Status
     if not settled.all():
         law, status = _finish_others(job, block, part, np.flatnonzero(~settled), k)
         laws.append(law)
-    error += _extend(job, block, motion, np.flatnonzero(settled), k, tolerance)
+    missed, beyond = _extend(job, visit, block, motion, np.flatnonzero(settled), k, tolerance)
+    status = min((each for each in (status, beyond) if each[1] >= 0), default=status)
+    error += missed
     found = _result(block, laws, steps)
     found.simulated[settled], found.error[settled] = k, error[settled]
     return found, status
@@ -105,13 +110,41 @@ def _motion(job: Job, block: Block, part: slice) -> SlowMotion:
 
 def _error(job: Job, block: Block, motion: SlowMotion, remaining: int) -> Array:
     """Bound what the distance from the slow motion makes of the change."""
+    tiny = np.finfo(float).tiny
+    apical = _largest(motion.u @ job.loop.plant.stacked_feedback().T)  # type: ignore[attr-defined]
     d = block.u.T - motion.u
-    distance = np.abs(block.x.T - motion.x - (d[:, np.newaxis] @ motion.spread)[:, 0]).max(axis=1)
-    apical = np.abs(motion.u @ job.loop.plant.stacked_feedback().T).max(axis=1)  # type: ignore[attr-defined]
     with np.errstate(all="ignore"):
         slowest = np.minimum(remaining, 1 / (1 - motion.radius))
-        error = distance / apical * slowest / job.clock.steps
+        voltage = _largest(block.x.T - motion.x - (d[:, np.newaxis] @ motion.spread)[:, 0])
+        control = _wrong_control(job, block, motion, d)
+        distance = np.maximum(voltage / np.maximum(apical, tiny), control / np.maximum(_largest(motion.u), tiny))
+        error = distance * slowest / job.clock.steps
     return np.where(motion.found & np.isfinite(error), error, np.inf)
+
+
+def _wrong_control(job: Job, block: Block, motion: SlowMotion, d: Array) -> Array:
+    """Give how far the control is from what the controller's state and the error ask for on the slow motion."""
+    q: Any = job.loop.controller.params(np.dtype(np.float64))
+    z, e = block.z.T - (motion.u - q.k_p * motion.e), motion.e - block.e.T
+    moves, eye = (motion.radius < 1)[:, np.newaxis, np.newaxis], np.eye(d.shape[1])
+    Z, G = (np.where(moves, matrix, eye) for matrix in (motion.integral, motion.through))
+    # A softmax lets one direction of the control pass through unseen.
+    seen = G + np.cbrt(np.finfo(block.e.dtype).eps) * np.abs(G).max(axis=(1, 2), keepdims=True) * eye
+    moving = _largest(_solved(Z, z) - d) + _largest(_solved(seen, e - _applied(G, d)))
+    resting = _largest(z) + _largest(d) + (q.k_p + q.k_i * float(job.clock.dt) * job.clock.steps) * _largest(e)
+    return np.where(moves[:, 0, 0], moving, resting)
+
+
+def _solved(matrix: Array, vector: Array) -> Array:
+    return np.asarray(np.linalg.solve(matrix, vector[:, :, np.newaxis])[:, :, 0])
+
+
+def _largest(values: Array) -> Array:
+    return np.asarray(np.abs(values).max(axis=1), np.float64)
+
+
+def _applied(matrix: Array, vector: Array) -> Array:
+    return np.asarray((matrix @ vector[:, :, np.newaxis])[:, :, 0])
 
 
 def _finish_others(job: Job, block: Block, part: slice, chosen: Array, k: int) -> tuple[Any, Status]:
@@ -131,7 +164,9 @@ def _finish_others(job: Job, block: Block, part: slice, chosen: Array, k: int) -
     return narrow.law, (k + step, int(chosen[sample]) if sample >= 0 else -1)
 
 
-def _extend(job: Job, block: Block, motion: SlowMotion, settled: Array, k: int, tolerance: float) -> Array:
+def _extend(
+    job: Job, visit: Visit, block: Block, motion: SlowMotion, settled: Array, k: int, tolerance: float
+) -> tuple[Array, Status]:
     """Let the law see the states from step k + 1 on, leave the block at the last; give the error of the quadrature."""
     loop, dtype, n = job.loop, block.s.dtype, job.loop.plant.noutputs
     d = trajectory(motion.map, block.u.T - motion.u, job.clock.steps - k)
@@ -149,19 +184,27 @@ def _extend(job: Job, block: Block, motion: SlowMotion, settled: Array, k: int, 
     late = slice(max(0, job.clock.steps - job.clock.averaged - k), None)
     known["mean_u"] = block.mean_u.T + job.clock.share * (motion.u + d[late]).sum(axis=0)
     known["mean_e"] = block.mean_e.T + job.clock.share * e[late].sum(axis=0)
-    weight = np.zeros(block.s.shape[1], dtype)
-    weight[settled] = block.law.weight[settled]
     others = {name: getattr(block, name).copy() for name in known}
-    bind_visit(loop.system, loop.compiled)(states[:-1], shares.astype(dtype), weight, block)
+    if block.law != ():
+        weight = np.zeros(block.s.shape[1], dtype)
+        weight[settled] = block.law.weight[settled]
+        visit(states[:-1], shares.astype(dtype), weight, block)
     for name, values in known.items():
         getattr(block, name)[:] = others[name]
         getattr(block, name)[:, settled] = values.T[:, settled]
-    return error
+    return error, _first_beyond(float(job.clock.limit), k, settled, y, motion.u + d)
+
+
+def _first_beyond(limit: float, k: int, settled: Array, y: Array, u: Array) -> Status:
+    """Give the first step at which an extended sample passes the limit, and the sample; -1 if none does."""
+    largest = np.maximum(np.abs(y).max(axis=2), np.abs(u).max(axis=2))[:, settled]
+    beyond = np.argwhere(~(largest <= limit))
+    return (k + 1 + int(beyond[0, 0]), int(settled[beyond[0, 1]])) if len(beyond) else (k + len(y), -1)
 
 
 def _quadrature_error(d: Array, nodes: Array, shares: Array, u: Array, steps: int) -> Array:
     """Give what the nodes make of the sums of d and of its squares, which are known, as a share of all steps."""
-    scale = np.abs(u).max(axis=1)
+    scale = np.maximum(np.abs(u).max(axis=1), np.finfo(float).tiny ** 0.25)
     error = np.zeros(len(u))
     for power in (1, 2):
         missed = (d**power).sum(axis=0) - np.tensordot(shares, d[nodes] ** power, 1)
@@ -186,7 +229,7 @@ def trajectory(A: Array, d: Array, steps: int) -> Array:
     array (steps, samples, n)
         One entry a step.
     """
-    d = (A @ d[:, :, np.newaxis])[:, :, 0]
+    d = _applied(A, d)
     found = d[np.newaxis]
     while len(found) < steps:
         found = np.concatenate([found, (A @ found.transpose(1, 2, 0)).transpose(2, 0, 1)])

@@ -35,6 +35,9 @@ class AbstractLaw:
     ``finish(block, l)``, called once at the end; both accumulate into `l`, what `accumulators` gave.
     """
 
+    extendable: bool = False
+    """Whether `adapt` looks at the plant's state alone, so that samples that have settled can be extended: it is shown
+    fewer states then, and ``l.weight`` (batch,) says how much each of them counts."""
     adapt: ClassVar[Kernel] = staticmethod(keep_parameters)
     finish: ClassVar[Kernel] = staticmethod(finish_nothing)
 
@@ -112,3 +115,5 @@ class AbstractLaw:
 
 class Frozen(AbstractLaw):
     """The law that changes nothing."""
+
+    extendable = True

@@ -6,13 +6,14 @@ import math
 import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._arguments import check_batch, check_weight
 from ._blocks import Job, Result, run_block, run_blocks
-from ._loop import Clock, bind
+from ._loop import Clock, bind, bind_visit
 from ._random import seed_sequence
 from .base import (
     AbstractController,
@@ -277,19 +278,19 @@ class ClosedLoop:
         )
 
     def _settler(self, extend: float, job: Job) -> Any:
-        from functools import partial
-
         from ._settled import run_settled
         from .slow import require_slow_motion
 
         require_slow_motion(self)
+        if not self.law.extendable:
+            raise InputError(f"extend: {type(self.law).__name__} has to see every step")
         if len(job.rows):
             raise InputError("extend: steps that are not simulated cannot be recorded: expected record=()")
         if not 0 < extend < 1:
             raise InputError(f"extend: expected a number in (0, 1), got {extend!r}")
         if len(job.problem.reference) > 1 or len(job.problem.inputs) > 1:
             raise InputError("extend: expected reference and inputs that are constant in time")
-        return partial(run_settled, extend)
+        return partial(run_settled, extend, bind_visit(self.system, self.compiled))
 
     def _clock(self, dt: float, steps: int | None, duration: float | None, every: int, limit: float) -> Clock:
         for name, value in (("dt", dt), ("duration", dt if duration is None else duration), ("limit", limit)):

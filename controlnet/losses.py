@@ -125,7 +125,7 @@ class CrossEntropy(AbstractLoss):
         shifted = y - y.max(axis=1, keepdims=True)
         powers = np.exp(shifted)
         total = powers.sum(axis=1, keepdims=True)
-        loss = -np.sum(targets * (shifted - np.log(total))) / len(y)
+        loss = -np.vdot(targets, shifted - np.log(total)) / len(y)
         return float(loss), np.asarray(powers / total - targets, y.dtype)
 
 
@@ -145,8 +145,7 @@ def _one_hot(labels: Array, noutputs: int, value: float) -> Array:
         if labels.shape[1] != noutputs:
             raise DimensionError(f"labels: expected {noutputs} columns, got shape {labels.shape}")
         return labels
-    if labels.size and not 0 <= labels.min() <= labels.max() < noutputs:
+    right = labels[:, np.newaxis] == np.arange(noutputs)
+    if np.count_nonzero(right) != len(labels):
         raise InputError(f"labels: expected classes 0 to {noutputs - 1}, got {labels.min()} to {labels.max()}")
-    targets = np.full((len(labels), noutputs), (1 - value) / max(noutputs - 1, 1))
-    targets[np.arange(len(labels)), labels] = value
-    return targets
+    return np.where(right, value, (1 - value) / max(noutputs - 1, 1))

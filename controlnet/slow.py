@@ -36,15 +36,18 @@ ITERATIONS, PRECISION = 60, 1e-13
 class SlowMotion(NamedTuple):
     """Steady state and slow motion of some samples.
 
-    `u` (samples, n_L) and `x` (samples, neurons) are at rest, `map` A (samples, n_L, n_L), `spread` S^T
-    (samples, n_L, neurons), `radius` (samples,) the spectral radius of A; `found` (samples,) says whether there is a
-    stable steady state.  Where no motion is slower than the somas' own, A and S are 0 and the radius is 1: nothing is
-    said of how fast the sample comes to rest.
+    `u` and `e` (samples, n_L) and `x` (samples, neurons) are at rest, `map` A, `integral` Z and `through` G
+    (samples, n_L, n_L), `spread` S^T (samples, n_L, neurons), `radius` (samples,) the spectral radius of A; `found`
+    (samples,) says whether there is a stable steady state.  Where no motion is slower than the somas' own, A, Z, G
+    and S are 0 and the radius is 1: nothing is said of how fast the sample comes to rest.
     """
 
     u: Array
+    e: Array
     x: Array
     map: Array
+    integral: Array
+    through: Array
     spread: Array
     radius: Array
     found: Array
@@ -113,20 +116,25 @@ def slow_motion(loop: ClosedLoop, reference: Array, inputs: Array, basal: Array,
     J = np.split(E @ plant.jacobian(voltages), edges, axis=2)
     through = [np.asarray(j @ q, np.float64) for j, q in zip(J, plant.feedback, strict=True)]
     with np.errstate(all="ignore"):
-        A, F, moves = _slow_map(loop.controller, through, dt, dt / plant.tau_v)
+        try:
+            matrices, moves = _slow_map(loop.controller, through, dt, dt / plant.tau_v)
+        except np.linalg.LinAlgError:
+            matrices, moves = (np.zeros_like(through[0]),) * 4, np.zeros(len(steady.u), bool)
+        A = np.where(moves[:, np.newaxis, np.newaxis], matrices[0], 0)
     radius = np.abs(np.linalg.eigvals(A)).max(axis=1)
     moves &= radius < 1
-    A, F = (np.where(moves[:, np.newaxis, np.newaxis], each, 0) for each in (A, F))
-    radius = np.where(moves, radius, 1)
-    return SlowMotion(steady.u, steady.x, A, _spread(plant, slopes, F.astype(plant.dtype)), radius, steady.converged)
+    A, Z, G, F = (np.where(moves[:, np.newaxis, np.newaxis], each, 0) for each in matrices)
+    spread = _spread(plant, slopes, F.astype(plant.dtype))
+    e = loop.comparator.compare(reference, steady.y)
+    return SlowMotion(steady.u, e, steady.x, A, Z, G, spread, np.where(moves, radius, 1), steady.converged)
 
 
 def _tolerance(plant: Any) -> float:
     return 1e-12 if plant.dtype == np.float64 else 2e-6
 
 
-def _slow_map(controller: Any, through: list[Array], dt: float, g: float) -> tuple[Array, Array, Array]:
-    """Give A, F and whether there is such a motion, slower than the somas."""
+def _slow_map(controller: Any, through: list[Array], dt: float, g: float) -> tuple[tuple[Array, ...], Array]:
+    """Give A, Z, G, F, and whether there is such a motion, slower than the somas."""
     p = controller.params(np.dtype(np.float64))
     eye = np.eye(through[0].shape[1])
     A = eye - dt * np.linalg.inv(eye + p.k_p * sum(through)) @ (p.k_i * sum(through) + p.leak_control * eye)
@@ -141,8 +149,7 @@ def _slow_map(controller: Any, through: list[Array], dt: float, g: float) -> tup
         change = np.abs(A - last).max(axis=(1, 2))
         if not (change > PRECISION).any():
             break
-    moves: Array = np.asarray(change <= PRECISION)
-    return np.where(moves[:, np.newaxis, np.newaxis], A, 0), F, moves
+    return (A, Z, G, F), np.asarray(change <= PRECISION)
 
 
 def _spread(plant: Any, slopes: list[Array], F: Array) -> Array:

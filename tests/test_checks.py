@@ -48,6 +48,7 @@ NO_Q = "network.feedback: expected weight-product or random, as {} needs feedbac
 
 SINGLE = ("feedback.learning=single-phase", "noise={sigma=0.1}")
 STRONG = ("noise={sigma=0.1}",)
+LAST_STEP = "law.steady_state=last-step"
 
 REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     # Noise
@@ -104,7 +105,7 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "long steps for the apical compartment": (
         "dfc-fixed-ss",
-        ("network.tau_apical=0.015",),
+        (LAST_STEP, "network.tau_apical=0.015"),
         f"simulation.dt: expected at most 0.015, {AS_LIMIT.format('network.tau_apical')}, got 0.02",
     ),
     "long steps for the control": (
@@ -317,7 +318,7 @@ ACCEPTED: dict[str, tuple[str, tuple[str, ...]]] = {
     "rk4 and noise where nothing is simulated": ("dfc-fixed-ssa", ("noise.sigma=0.1", "simulation.integrator=rk4")),
     "steps of tau_v": ("dfc-fixed", ("simulation.dt=0.2",)),
     "steps of tau_apical": ("dfc-fixed", ("network.tau_apical=0.02",)),
-    "steps of tau_control": ("dfc-fixed-ss", ("network.tau_control=0.02",)),
+    "steps of tau_control": ("dfc-fixed-ss", (LAST_STEP, "network.tau_control=0.02")),
     "steps of the sleep's own tau_v": ("dfc-ssa", ("feedback.network.tau_v=0.02",)),
     "long steps without somatic dynamics": ("dfc-fixed", ("network.soma=instantaneous", "simulation.dt=0.3")),
     "long steps where nothing is simulated": ("dfc-fixed-ssa", ("simulation.dt=5.0",)),

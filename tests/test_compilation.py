@@ -37,7 +37,7 @@ from controlnet.integrators import RK4
 from controlnet.plants import Pendulum
 loop = ClosedLoop(Pendulum(), PID(k_p=20, k_i=5, k_d=3, derivative_filter=0.05, upper=9.0), integrator=RK4())
 response = loop.simulate([1.0], initial_state=[[0.0, 0.0], [2.0, -1.0]], dt=0.02, steps=100)
-stats = getattr(bind(loop._system(), True), "stats", None)
+stats = getattr(bind(loop.system, True), "stats", None)
 counts = [sum(stats.cache_hits.values()), sum(stats.cache_misses.values())] if stats else None
 print(json.dumps([response.final["x"].tolist(), counts]))
 """

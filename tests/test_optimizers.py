@@ -67,6 +67,23 @@ def test_single_precision_stays(kind: type[AbstractOptimizer]) -> None:
     assert parameters["W0"].dtype == np.float32
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_only_the_memory_is_overwritten(name: str) -> None:
+    kind, settings = SETTINGS[name]
+    rng = np.random.default_rng(0)
+    parameters, change = ({"W0": rng.normal(size=(3, 2)), "b0": rng.normal(size=3)} for _ in range(2))
+    given = {key: value.copy() for key, value in {**parameters, **{f"d{k}": v for k, v in change.items()}}.items()}
+    first, memory = kind(**settings).apply(parameters, change, {})
+    kept = {key: value.copy() for key, value in first.items()}
+    second, again = kind(**settings).apply(first, change, memory)
+    for key in parameters:
+        assert np.array_equal(parameters[key], given[key]) and np.array_equal(change[key], given[f"d{key}"])
+        assert np.array_equal(first[key], kept[key]) and not np.array_equal(second[key], first[key])
+        others = (parameters[key], change[key], first[key], *again.values())
+        assert not any(np.shares_memory(second[key], other) for other in others)
+    assert all(again[key] is memory[key] for key in memory if not key.startswith("count"))
+
+
 def test_clipping_counts_a_layer_together_and_feedback_apart() -> None:
     change = {"W0": np.array([3.0]), "b0": np.array([4.0]), "Q0": np.array([10.0]), "W1": np.array([0.5])}
     small = clipped(change, 1.0)

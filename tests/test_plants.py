@@ -169,6 +169,30 @@ def test_with_parameters_replaces_only_what_is_named() -> None:
         Pendulum().with_parameters({"W0": new})
 
 
+def test_a_network_takes_locked_arrays_and_copies_all_others() -> None:
+    net, new = network(), np.full((4, 3), 7.0)
+    changed = net.with_parameters({"W0": new})
+    assert all(changed.parameters[name] is array for name, array in net.parameters.items() if name != "W0")
+    new[:] = 0
+    assert (changed.weights[0] == 7).all()
+    new.flags.writeable = False
+    assert net.with_parameters({"W0": new}).weights[0] is new
+    larger = np.ones((5, 3))
+    view = larger[1:]
+    view.flags.writeable = False
+    for other in (view, np.asfortranarray(new), np.broadcast_to(0.0, (4, 3))):
+        other.flags.writeable = False
+        taken = net.with_parameters({"W0": other}).weights[0]
+        assert not np.shares_memory(taken, other) and np.array_equal(taken, other)
+        assert taken.flags.c_contiguous and not taken.flags.writeable
+
+
+@pytest.mark.parametrize("value", [1e200, -1e308])
+def test_large_numbers_are_finite(value: float) -> None:
+    """Although the sum of their squares is not."""
+    assert network(biases=(np.full(4, value), np.ones(2))).biases[0][0] == value
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

@@ -20,7 +20,8 @@ from controlnet.plants import DeepNetwork
 
 SIZES = (3, 6, 5, 2)
 MSE = Strong(MeanSquaredError())
-REST = DFC(update="steady-state", rule="voltage-difference")
+REST = DFC(update="steady-state", rule="voltage-difference", tolerance=1e-12)
+"""The steady state to rounding; by itself DFC is content with 1e-8."""
 
 
 def lesson_of(net: DeepNetwork, batch: int = 4, objective: Any = MSE, seed: int = 0, **grid: Any) -> Lesson:
@@ -137,10 +138,10 @@ def test_strong_dfc_is_control_descent_where_the_feedback_is_in_the_row_space() 
     net = net.with_parameters({f"Q{i}": part for i, part in enumerate(np.split(Q, [6, 11]))})
     lesson = lesson_of(net, dt=0.05, steps=1500)
     descent = ControlDescent().propose(loop_of(net), lesson).change
-    for law in (REST, DFC(update="steady-state")):
+    for law in (REST, replace(REST, rule="nonlinear-difference")):
         change = law.propose(loop_of(net, law), lesson).change
         for name, array in descent.items():
-            np.testing.assert_allclose(change[name], array, rtol=0, atol=1e-8, err_msg=name)
+            np.testing.assert_allclose(change[name], array, rtol=0, atol=1e-10, err_msg=name)
     direction = directions(net)
     assert -inner(descent, direction) == pytest.approx(slope_of_H(loop_of(net), lesson, direction), rel=1e-5)
 
@@ -183,7 +184,7 @@ def test_the_loss_is_bounded_by_H(seed: int, sizes: list[int]) -> None:
     assert amount_of_control(net, found.u).max() < 1e-18
 
 
-@pytest.mark.parametrize("law", [DFC("steady-state"), REST, ControlDescent()], ids=str)
+@pytest.mark.parametrize("law", [replace(REST, rule="nonlinear-difference"), REST, ControlDescent()], ids=str)
 def test_descent_of_H_to_zero_is_descent_of_the_loss_to_zero(law: AbstractLaw) -> None:
     net, course = DeepNetwork.initialize((3, 12, 2), seed=4, soma="instantaneous"), []
     for update in range(61):
@@ -255,4 +256,4 @@ def test_verdict_on_a_noisy_loop() -> None:
         assert verdict.converged.tolist() == (gap < 0.01).tolist()
         assert verdict.diverged.tolist() == (gap > 1).tolist()
         gaps += gap.tolist()
-    assert min(gaps) < 0.01 < sorted(gaps)[2] < 0.02 < 0.7 < sorted(gaps)[-2] < 1 < max(gaps)
+    assert min(gaps) < 0.01 < sorted(gaps)[4] < 0.02 < 0.7 < sorted(gaps)[-2] < 1 < max(gaps)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from controlnet._parallel import cut
 from controlnet.base import Array, Proposal
 from controlnet.data import Dataset, Split, load
 from controlnet.errors import ConfigError, ControlNetError, DivergedError, LearningDivergedError
@@ -106,6 +107,17 @@ def test_another_seed_gives_another_run(method: str) -> None:
     (history, weights), (other, other_weights) = (train(chosen(method=method, seed=seed)) for seed in (0, 1))
     assert timeless(history) != timeless(other)
     assert all(not np.array_equal(weights[name], other_weights[name]) for name in ("W0", "W1", "b0"))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_threads_do_not_move_a_bit_of_backpropagation(dtype: str) -> None:
+    """With layers so wide that their products are cut into pieces."""
+    settings = chosen("network.hidden=[512, 512]", "train.batch_size=256", f"network.dtype='{dtype}'", epochs=2)
+    assert len(cut(256, 256 * 512 * (64 + 512))) > 1 and len(cut(512, 256 * 512 * 512)) > 2
+    (history, weights), *others = (train(settings, threads) for threads in (1, 2, 3))
+    for other, other_weights in others:
+        assert timeless(other) == timeless(history)
+        assert same_bits(other_weights, weights)
 
 
 def test_methods_begin_alike_and_end_apart() -> None:

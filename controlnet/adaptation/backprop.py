@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .._parallel import cut, in_parallel
 from ..activations import slope_of_rate
-from ..base import AbstractLaw, Array, Proposal
+from ..base import AbstractLaw, Proposal
+from ..layered import mean_outer
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop
@@ -24,22 +21,10 @@ class Backprop(AbstractLaw):
     def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
         lesson.require(loop.plant)
         plant: Any = loop.plant
-        batch, rates, costs = len(lesson.inputs), lesson.rates, [len(lesson.inputs) * W.size for W in plant.weights]
-        below = [lesson.inputs.astype(plant.dtype, copy=False), *rates[:-1]]
-        change = {f"W{i}": np.empty_like(W) for i, W in enumerate(plant.weights)}
-
-        def layers() -> Iterator[tuple[int, Array, slice]]:
-            delta = lesson.output_gradient / plant.dtype.type(-batch)
-            for i in range(len(rates) - 1, -1, -1):
-                change[f"b{i}"] = delta.sum(axis=0)
-                yield from ((i, delta.T, rows) for rows in cut(delta.shape[1], costs[i]))
-                if i > 0:
-                    delta = delta @ plant.weights[i]
-                    delta *= slope_of_rate(plant.activations[i - 1], rates[i - 1])
-
-        def multiply(item: tuple[int, Array, slice]) -> None:
-            i, delta, rows = item
-            np.matmul(delta[rows], below[i], out=change[f"W{i}"][rows])
-
-        in_parallel(multiply, layers(), sum(costs), lesson.threads)
-        return Proposal(change)
+        below = [lesson.inputs.astype(plant.dtype, copy=False), *lesson.rates[:-1]]
+        deltas = [-lesson.output_gradient]
+        for i in range(len(below) - 1, 0, -1):
+            delta = deltas[0] @ plant.weights[i]
+            delta *= slope_of_rate(plant.activations[i - 1], below[i])
+            deltas.insert(0, delta)
+        return Proposal(mean_outer(deltas, below, lesson.threads))

@@ -68,6 +68,7 @@ class DFC(AbstractLaw):
     converged_only: bool = False
     tolerance: float | None = None
 
+    extendable = True
     adapt = staticmethod(adapt)
     finish = staticmethod(finish)
 

@@ -15,7 +15,7 @@ from ..adaptation import Backprop
 from ..analysis import angles_by_layer
 from ..base import Array
 from ..data import Dataset, Split
-from ..errors import ConfigError, DivergedError, LearningDivergedError
+from ..errors import ConfigError, DivergedError, InputError, LearningDivergedError
 from ..objective import Lesson
 from ._tally import Tally
 from .phases import Optimizers, Phase, feedback_phase, forward_phase, make_network, sleeps
@@ -283,13 +283,22 @@ class Trainer:
             if self._controls is not None and phase is self.forward and proposal.control is not None:
                 self._controls[part] = proposal.control
             new = self.optimizers.apply(phase, self.plant.parameters, proposal.change)
-        bad = next((name for name, array in new.items() if not all_finite(array)), None)
-        if bad is not None or not math.isfinite(tally.loss):
-            raise LearningDivergedError(
-                f"{self.settings.method}: the training diverged (loss or weights are not finite): "
-                f"take a smaller {self.optimizers.table(phase, bad or 'W0')}.learning_rate"
-            )
-        self.plant = self.plant.with_parameters(new)
+        try:
+            self.plant = self.plant.with_parameters(new)
+        except InputError:
+            # The network looks for what is not finite anyway.
+            bad = [name for name, array in new.items() if not all_finite(array)]
+            if not bad:
+                raise
+            raise self._diverged(phase, bad[0]) from None
+        if not math.isfinite(tally.loss):
+            raise self._diverged(phase, "W0")
+
+    def _diverged(self, phase: Phase, parameter: str) -> LearningDivergedError:
+        return LearningDivergedError(
+            f"{self.settings.method}: the training diverged (loss or weights are not finite): "
+            f"take a smaller {self.optimizers.table(phase, parameter)}.learning_rate"
+        )
 
     def diagnostics(self) -> dict[str, Array]:
         """Look at the trained network once more.

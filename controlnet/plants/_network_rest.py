@@ -17,6 +17,8 @@ from ..layered import APICAL, BASAL, RATE, VOLTAGE, LayeredParams
 from ..rest import Rest, Rests
 from ._network_kernels import output
 
+_BINDING = threading.Lock()
+
 if TYPE_CHECKING:
     from .network import DeepNetwork
 
@@ -30,10 +32,18 @@ def _build(tag: str) -> Callable[[Array, LayeredParams, Array], None]:
 
 
 @cache
-def _stand() -> Callable[[Array, LayeredParams, Array], None]:
-    """Give the compiled forward pass: somas without dynamics stand at their rest."""
+def _bind() -> Callable[[Array, LayeredParams, Array], None]:
     tag = source_tag((output, _build))
     return machine_code(_build(tag), tag)
+
+
+def _stand() -> Callable[[Array, LayeredParams, Array], None]:
+    """Give the compiled forward pass: somas without dynamics stand at their rest.
+
+    One thread binds it: reading sources in several at once breaks Python's parser (cpython #106905).
+    """
+    with _BINDING:
+        return _bind()
 
 
 class NetworkRests(Rests):
@@ -93,7 +103,7 @@ class NetworkRests(Rests):
         return signals[BASAL], signals[APICAL], signals[RATE]
 
     def output(self, u: Array, part: Array) -> Array:
-        return np.ascontiguousarray(self._forward(u, part)[RATE, -self.plant.noutputs :].T)
+        return self._forward(u, part)[RATE, -self.plant.noutputs :].T.copy(order="C")
 
     def at(self, u: Array, part: Array, exact: bool = True) -> Rest:
         net = self.plant
@@ -103,7 +113,7 @@ class NetworkRests(Rests):
         parts += [u] if net.tau_control is not None else []
         x = np.concatenate(parts, axis=1) if parts else np.empty((len(u), 0), net.dtype)
         rates = np.split(signals[RATE].T, np.cumsum(net.sizes[1:-1]), axis=1)
-        return Rest(x, np.ascontiguousarray(rates[-1]), gain(net, rates, exact), np.ones(len(u), bool))
+        return Rest(x, rates[-1].copy(order="C"), gain(net, rates, exact), np.ones(len(u), bool))
 
 
 def gain(net: DeepNetwork, rates: Sequence[Array], exact: bool = True) -> Array:
