@@ -97,6 +97,12 @@ class Bars(Watcher, AbstractContextManager["Bars"]):
         self._progress.update(self._task, description=words)
 
 
+def _columns(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Give the columns of a table; that of the simulated steps only where settled samples may be extended."""
+    extended = any(each.get("simulated_steps") is not None for each in results)
+    return [name for name in HEADINGS if extended or name != "simulated_steps"]
+
+
 def show_summary(summary: Mapping[str, Any]) -> None:
     """Print what a run brought, beside its peers.
 
@@ -109,10 +115,10 @@ def show_summary(summary: Mapping[str, Any]) -> None:
     # Nothing is cut at 80 columns: no vertical lines, and the epochs stand below.
     table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", no_wrap=True)
-    names = [name for name in HEADINGS if name != "epoch"]
+    methods = {summary["method"]: summary, **summary.get("peers", {})}
+    names = _columns(list(methods.values()))[1:]
     for name in names:
         table.add_column(HEADINGS[name], justify="right", no_wrap=True)
-    methods = {summary["method"]: summary, **summary.get("peers", {})}
     for method, results in methods.items():
         table.add_row(escape(str(method)), *(_number(results.get(name)) for name in names))
     console = Console()
@@ -155,7 +161,7 @@ def show_history(history: Sequence[Mapping[str, Any]]) -> None:
     if not history:
         return
     table = Table(title="history", title_justify="left")
-    names = [name for name in HEADINGS if name in history[0]]
+    names = [name for name in _columns(history) if name in history[0]]
     for name in names:
         table.add_column(HEADINGS[name], justify="right")
     for row in history:

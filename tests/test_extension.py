@@ -294,7 +294,7 @@ def test_a_law_that_does_not_gather_gets_one_memory_a_block() -> None:
     assert heard == [[16, 16, 8]]
 
 
-# --- what is not right yet
+# --- at the edges
 
 
 def test_a_comparator_that_is_not_linear() -> None:
@@ -326,10 +326,14 @@ def test_the_rule_of_the_feedback_weights_is_refused() -> None:
         lesson_of(net, 3, steps=300).simulate(loop_of(net, FeedbackLearning()), extend=1e-2)
 
 
-def test_a_leak_as_fast_as_the_somas() -> None:
+SINGULAR = pytest.mark.xfail(strict=True, raises=np.linalg.LinAlgError, reason="G is inverted though zero")
+
+
+@pytest.mark.parametrize("leak", [pytest.param(0.1, marks=SINGULAR), 10.0])
+def test_a_network_that_hears_nothing(leak: float) -> None:
     net = network((3,))
     deaf = net.with_parameters({name: 0 * q for name, q in net.parameters.items() if name[0] == "Q"})
-    loop = loop_of(deaf, controller=PI(2.0, 1.0, 10.0))
+    loop = loop_of(deaf, controller=PI(2.0, 1.0, leak))
     full, quick = (lesson_of(deaf, 3).simulate(loop, extend=extend) for extend in (None, 1e-4))
     for name, expected in wires(full).items():
         np.testing.assert_allclose(wires(quick)[name], expected, rtol=0, atol=1e-4, err_msg=name)
