@@ -21,7 +21,7 @@ from .slow import SlowMotion, slow_motion
 
 FIRST, EVERY = 7.5, 2.5
 """Time of the first look at the samples, and time between looks, in time constants of the soma."""
-NODES = (12, 24, 48)
+NODES = (12, 24, 48, 96)
 """Nodes of the quadrature: the first number that is exact enough."""
 SHARE = 0.9
 """Share of the tolerance that is for the distance from the slow motion; the rest is for the quadrature."""
@@ -111,13 +111,16 @@ def _motion(job: Job, block: Block, part: slice) -> SlowMotion:
 def _error(job: Job, block: Block, motion: SlowMotion, remaining: int) -> Array:
     """Bound what the distance from the slow motion makes of the change."""
     tiny = np.finfo(float).tiny
-    apical = _largest(motion.u @ job.loop.plant.stacked_feedback().T)  # type: ignore[attr-defined]
+    # The control may be far from its rest when the time is over, and larger before: the smaller one counts.
+    controls = np.minimum(_largest(motion.u), _largest(block.u.T))
+    Q = job.loop.plant.stacked_feedback()  # type: ignore[attr-defined]
+    apical = np.minimum(_largest(motion.u @ Q.T), _largest(block.u.T @ Q.T))
     d = block.u.T - motion.u
     with np.errstate(all="ignore"):
         slowest = np.minimum(remaining, 1 / (1 - motion.radius))
         voltage = _largest(block.x.T - motion.x - (d[:, np.newaxis] @ motion.spread)[:, 0])
         control = _wrong_control(job, block, motion, d)
-        distance = np.maximum(voltage / np.maximum(apical, tiny), control / np.maximum(_largest(motion.u), tiny))
+        distance = np.maximum(voltage / np.maximum(apical, tiny), control / np.maximum(controls, tiny))
         error = distance * slowest / job.clock.steps
     return np.where(motion.found & np.isfinite(error), error, np.inf)
 
@@ -129,7 +132,8 @@ def _wrong_control(job: Job, block: Block, motion: SlowMotion, d: Array) -> Arra
     moves, eye = (motion.radius < 1)[:, np.newaxis, np.newaxis], np.eye(d.shape[1])
     Z, G = (np.where(moves, matrix, eye) for matrix in (motion.integral, motion.through))
     # A softmax lets one direction of the control pass through unseen.
-    seen = G + np.cbrt(np.finfo(block.e.dtype).eps) * np.abs(G).max(axis=(1, 2), keepdims=True) * eye
+    largest = np.abs(G).max(axis=(1, 2), keepdims=True)
+    seen = G + (np.cbrt(np.finfo(block.e.dtype).eps) * largest + (largest == 0)) * eye
     moving = _largest(_solved(Z, z) - d) + _largest(_solved(seen, e - _applied(G, d)))
     resting = _largest(z) + _largest(d) + (q.k_p + q.k_i * float(job.clock.dt) * job.clock.steps) * _largest(e)
     return np.where(moves[:, 0, 0], moving, resting)

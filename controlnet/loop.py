@@ -169,8 +169,7 @@ class ClosedLoop:
             raise InputError("inputs: a law learns from inputs that are constant in time; leave out the time axis")
         record = (record,) if isinstance(record, str) else record
         rows = self._rows(record, len(problem.initial), clock)
-        if weight is not None:
-            weight = check_weight(weight, len(problem.initial))
+        weight = None if weight is None else check_weight(weight, len(problem.initial))
         run = bind(self.system, self.compiled)
         job = Job(self, run, problem, clock, rows, weight)
         work, results = run_block if extend is None else self._settler(extend, job), []
@@ -286,7 +285,7 @@ class ClosedLoop:
             raise InputError(f"extend: {type(self.law).__name__} has to see every step")
         if len(job.rows):
             raise InputError("extend: steps that are not simulated cannot be recorded: expected record=()")
-        if not 0 < extend < 1:
+        if not (isinstance(extend, numbers.Real) and 0 < extend < 1):
             raise InputError(f"extend: expected a number in (0, 1), got {extend!r}")
         if len(job.problem.reference) > 1 or len(job.problem.inputs) > 1:
             raise InputError("extend: expected reference and inputs that are constant in time")

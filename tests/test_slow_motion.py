@@ -132,7 +132,6 @@ def test_what_rests_nowhere_has_no_slow_motion() -> None:
     assert not hasty.map.any() and not hasty.spread.any()
 
 
-@pytest.mark.xfail(strict=True, reason="the bound is a share of a control at rest that is fifty times the last one")
 def test_a_rest_that_lies_far_beyond_the_end() -> None:
     """A softmax cannot come near a reference whose sum is not 1, and the leak is slow."""
     net = network((4, 6, 5, 3))
