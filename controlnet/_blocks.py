@@ -41,28 +41,30 @@ class Result(NamedTuple):
     simulated: Array
     error: Array
 
+    @classmethod
+    def of(cls, block: Block, taken: Array, laws: list[Any], steps: int) -> Result:
+        """Keep of a block what is asked for at the end, and give up its workspace.
 
-def result(block: Block, taken: Array, laws: list[Any], simulated: Array, error: Array) -> Result:
-    """Keep of a block what is asked for at the end.
+        Parameters
+        ----------
+        block : Block
+            The wires after every step.
+        taken : array (time, rows, samples)
+            What was recorded.
+        laws : list
+            What the law accumulated.
+        steps : int
+            Number of steps.
 
-    Parameters
-    ----------
-    block : Block
-        The wires.
-    taken : array (time, rows, samples)
-        What was recorded.
-    laws : list
-        What the law accumulated.
-    simulated, error : array (samples,)
-        As in `Result`.
-
-    Returns
-    -------
-    Result
-        The result, without the block's workspace.
-    """
-    final = {name: getattr(block, name) for name in ("y", "u", "e")} | {"x": block.x.copy()}
-    return Result(final, {"u": block.mean_u, "e": block.mean_e}, taken, laws, simulated, error)
+        Returns
+        -------
+        Result
+            The result; nothing was extended.
+        """
+        batch = block.s.shape[1]
+        final = {name: getattr(block, name) for name in ("y", "u", "e")} | {"x": block.x.copy()}
+        mean = {"u": block.mean_u, "e": block.mean_e}
+        return cls(final, mean, taken, laws, np.full(batch, steps), np.zeros(batch))
 
 
 class Job(NamedTuple):
@@ -161,6 +163,27 @@ def sources(problem: Problem, part: slice) -> Sources:
     return Sources(_columns(problem.reference, part), _columns(problem.inputs, part))
 
 
+def recorder(job: Job, batch: int) -> Recorder:
+    """Give room for what a block records.
+
+    Parameters
+    ----------
+    job : Job
+        What is run.
+    batch : int
+        Number of samples in the block.
+
+    Returns
+    -------
+    Recorder
+        Without any if nothing is recorded.
+    """
+    clock, rows, dtype = job.clock, job.rows, job.loop.plant.dtype
+    points = clock.steps // clock.every + 1 if len(rows) else 0
+    signals = np.empty((job.loop.nsignals if len(rows) else 0, batch), dtype)
+    return Recorder(rows, signals, np.empty((points, len(rows), batch), dtype))
+
+
 def run_block(job: Job, part: slice) -> tuple[Result, Status]:
     """Run a bound loop on one block, every step.
 
@@ -176,15 +199,10 @@ def run_block(job: Job, part: slice) -> tuple[Result, Status]:
     tuple
         The result, and the step and sample that diverged.
     """
-    loop, clock, rows = job.loop, job.clock, job.rows
-    block = make_block(loop, job.problem, part, job.weight)
-    batch, dtype = block.s.shape[1], loop.plant.dtype
-    points = clock.steps // clock.every + 1 if len(rows) else 0
-    recorder = Recorder(
-        rows, np.empty((loop.nsignals if len(rows) else 0, batch), dtype), np.empty((points, len(rows), batch), dtype)
-    )
-    status = execute(job.run, clock, sources(job.problem, part), recorder, block)
-    return result(block, recorder.taken, [block.law], np.full(batch, clock.steps), np.zeros(batch)), status
+    block = make_block(job.loop, job.problem, part, job.weight)
+    room = recorder(job, block.s.shape[1])
+    status = execute(job.run, job.clock, sources(job.problem, part), room, block)
+    return Result.of(block, room.taken, [block.law], job.clock.steps), status
 
 
 def run_blocks(

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ._blocks import Job, Problem, Result, Status, make_block, result, sources
-from ._loop import Recorder, Visit, execute
+from ._blocks import Job, Problem, Result, Status, make_block, recorder, sources
+from ._loop import Visit, execute
 from .base import Array, Block
+from .equilibrium import applied, solved
 from .layered import BASAL
 from .slow import SlowMotion, slow_motion
 
@@ -55,6 +56,7 @@ def run_settled(tolerance: float, visit: Visit, job: Job, part: slice) -> tuple[
     clock, steps = job.clock, job.clock.steps
     tolerance = max(tolerance, FINEST[job.loop.plant.dtype.name])
     block = make_block(job.loop, job.problem, part, job.weight)
+    nothing = recorder(job, block.s.shape[1]).taken
     advance = partial(_advance, job, sources(job.problem, part), block)
     k, motion, error = 0, None, np.full(block.s.shape[1], np.inf)
     constant = job.loop.plant.tau_v / float(clock.dt)  # type: ignore[attr-defined]
@@ -62,7 +64,7 @@ def run_settled(tolerance: float, visit: Visit, job: Job, part: slice) -> tuple[
     for look in looks:
         status = advance(k, look)
         if status[1] >= 0:
-            return _result(block, [], clock.steps), (k + status[0], status[1])
+            return Result.of(block, nothing, [], steps), (k + status[0], status[1])
         k = look
         if motion is None:
             motion = _motion(job, block, part)
@@ -72,7 +74,7 @@ def run_settled(tolerance: float, visit: Visit, job: Job, part: slice) -> tuple[
     settled = error <= SHARE * tolerance
     if motion is None or not settled.any():
         step, sample = advance(k, steps)
-        return _result(block, [block.law], steps), (k + step, sample)
+        return Result.of(block, nothing, [block.law], steps), (k + step, sample)
     laws, status = [block.law], (steps, -1)
     if not settled.all():
         law, status = _finish_others(job, block, part, np.flatnonzero(~settled), k)
@@ -80,25 +82,18 @@ def run_settled(tolerance: float, visit: Visit, job: Job, part: slice) -> tuple[
     missed, beyond = _extend(job, visit, block, motion, np.flatnonzero(settled), k, tolerance)
     status = min((each for each in (status, beyond) if each[1] >= 0), default=status)
     error += missed
-    found = _result(block, laws, steps)
+    found = Result.of(block, nothing, laws, steps)
     found.simulated[settled], found.error[settled] = k, error[settled]
     return found, status
 
 
-def _result(block: Block, laws: list[Any], steps: int) -> Result:
-    batch = block.s.shape[1]
-    nothing = np.empty((0, 0, batch), block.s.dtype)
-    return result(block, nothing, laws, np.full(batch, steps), np.zeros(batch))
-
-
 def _advance(job: Job, source: Any, block: Block, first: int, last: int) -> Status:
     """Make the steps from one to another; those of the last quarter count in the means."""
-    clock, dtype = job.clock, block.s.dtype
+    clock = job.clock
     averaged = max(0, last - max(first, clock.steps - clock.averaged))
     start, ends = clock.start + first * float(clock.dt), int(last == clock.steps)
     segment = clock._replace(start=start, steps=last - first, averaged=averaged, last=ends)
-    none = Recorder(np.arange(0), np.empty((0, block.s.shape[1]), dtype), np.empty((0, 0, block.s.shape[1]), dtype))
-    return execute(job.run, segment, source, none, block)
+    return execute(job.run, segment, source, recorder(job, block.s.shape[1]), block)
 
 
 def _motion(job: Job, block: Block, part: slice) -> SlowMotion:
@@ -134,21 +129,13 @@ def _wrong_control(job: Job, block: Block, motion: SlowMotion, d: Array) -> Arra
     # A softmax lets one direction of the control pass through unseen.
     largest = np.abs(G).max(axis=(1, 2), keepdims=True)
     seen = G + (np.cbrt(np.finfo(block.e.dtype).eps) * largest + (largest == 0)) * eye
-    moving = _largest(_solved(Z, z) - d) + _largest(_solved(seen, e - _applied(G, d)))
+    moving = _largest(solved(Z, z) - d) + _largest(solved(seen, e - applied(G, d)))
     resting = _largest(z) + _largest(d) + (q.k_p + q.k_i * float(job.clock.dt) * job.clock.steps) * _largest(e)
     return np.where(moves[:, 0, 0], moving, resting)
 
 
-def _solved(matrix: Array, vector: Array) -> Array:
-    return np.asarray(np.linalg.solve(matrix, vector[:, :, np.newaxis])[:, :, 0])
-
-
 def _largest(values: Array) -> Array:
     return np.asarray(np.abs(values).max(axis=1), np.float64)
-
-
-def _applied(matrix: Array, vector: Array) -> Array:
-    return np.asarray((matrix @ vector[:, :, np.newaxis])[:, :, 0])
 
 
 def _finish_others(job: Job, block: Block, part: slice, chosen: Array, k: int) -> tuple[Any, Status]:
@@ -233,7 +220,7 @@ def trajectory(A: Array, d: Array, steps: int) -> Array:
     array (steps, samples, n)
         One entry a step.
     """
-    d = _applied(A, d)
+    d = applied(A, d)
     found = d[np.newaxis]
     while len(found) < steps:
         found = np.concatenate([found, (A @ found.transpose(1, 2, 0)).transpose(2, 0, 1)])

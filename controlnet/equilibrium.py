@@ -222,11 +222,43 @@ def _stable(equation: _Equation, u: Array, point: _Point) -> Array:
     return np.asarray(finite & point.stable_plant & falling)
 
 
-def _solved(matrix: Array, F: Array) -> Array:
+def applied(matrix: Array, vector: Array) -> Array:
+    """Give M v for every sample.
+
+    Parameters
+    ----------
+    matrix : array (batch, n, m)
+        M.
+    vector : array (batch, m)
+        v.
+
+    Returns
+    -------
+    array (batch, n)
+        The products.
+    """
+    return np.asarray((matrix @ vector[:, :, np.newaxis])[:, :, 0])
+
+
+def solved(matrix: Array, vector: Array) -> Array:
+    """Solve M x = v for every sample, in the sense of least squares if some M is singular.
+
+    Parameters
+    ----------
+    matrix : array (batch, n, n)
+        M.
+    vector : array (batch, n)
+        v.
+
+    Returns
+    -------
+    array (batch, n)
+        The solutions.
+    """
     try:
-        return np.linalg.solve(matrix, F[:, :, np.newaxis])[:, :, 0]
+        return np.asarray(np.linalg.solve(matrix, vector[:, :, np.newaxis])[:, :, 0])
     except np.linalg.LinAlgError:
-        return np.asarray((np.linalg.pinv(matrix) @ F[:, :, np.newaxis])[:, :, 0])
+        return applied(np.linalg.pinv(matrix), vector)
 
 
 def _inverse(matrix: Array) -> Array:
@@ -251,7 +283,7 @@ def _broyden(equation: _Equation, start: Array, tolerance: float) -> tuple[Array
             active, F, residual, inverse = active[going], F[going], residual[going], inverse[going]
         if not len(active):
             break
-        step = _apply(inverse, F)
+        step = applied(inverse, F)
         trial = u[active] + step
         new, after = equation.value(trial, active)
         iterations[active] += 1
@@ -262,16 +294,12 @@ def _broyden(equation: _Equation, start: Array, tolerance: float) -> tuple[Array
     return u, iterations
 
 
-def _apply(matrix: Array, vector: Array) -> Array:
-    return np.asarray((matrix @ vector[:, :, np.newaxis])[:, :, 0])
-
-
 def _corrected(inverse: Array, step: Array, change: Array) -> Array:
     """Give the inverse of M that maps the change of F to the step that made it, and else is the nearest (Broyden)."""
     row = (step[:, np.newaxis] @ inverse)[:, 0]
     share = (row * change).sum(axis=1)
     scale = np.where(np.abs(share) > 1e-3 * (step * step).sum(axis=1), 1 / share, 0)
-    return inverse + (scale[:, np.newaxis] * (step - _apply(inverse, change)))[:, :, np.newaxis] * row[:, np.newaxis]
+    return inverse + (scale[:, np.newaxis] * (step - applied(inverse, change)))[:, :, np.newaxis] * row[:, np.newaxis]
 
 
 def _continue(equation: _Equation, part: Array, tolerance: float, most: int) -> tuple[Array, Array]:
@@ -286,7 +314,7 @@ def _continue(equation: _Equation, part: Array, tolerance: float, most: int) -> 
         if not len(going):
             break
         implicit = point.matrix[going] + eye / step[going, np.newaxis, np.newaxis]
-        trial = (u[going] + _solved(implicit, point.F[going])).astype(u.dtype)
+        trial = (u[going] + solved(implicit, point.F[going])).astype(u.dtype)
         new = equation.at(trial, part[going])
         iterations[going] += 1
         growth = np.clip(point.residual[going] / new.residual, LEAST_GROWTH, MOST_GROWTH)

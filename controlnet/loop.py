@@ -55,7 +55,7 @@ class ClosedLoop:
     comparator : AbstractComparator
         What forms the error.
     compiled : bool
-        False to run the kernels as plain Python: slow, for debugging.
+        False to simulate with the kernels as plain Python: slow, for debugging.
 
     Raises
     ------

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .activations import slope_of_rate
 from .base import Array
 from .controllers import PI
 from .equilibrium import solve_block
 from .errors import InputError
 from .integrators import Sequential
 from .plants import DeepNetwork
+from .plants._network_rest import tangents
 
 if TYPE_CHECKING:
     from .loop import ClosedLoop
@@ -111,7 +111,6 @@ def slow_motion(loop: ClosedLoop, reference: Array, inputs: Array, basal: Array,
     steady = solve_block(loop, reference, plant.rests(inputs, basal), u.copy(), tolerance=_tolerance(plant))
     edges = np.cumsum(plant.sizes[1:-1])
     voltages = np.split(steady.x[:, : plant.nneurons], edges, axis=1)
-    slopes = [slope_of_rate(name, r) for name, r in zip(plant.activations, plant.rates(voltages), strict=True)]
     E = loop.comparator.sensitivity(steady.y)
     J = np.split(E @ plant.jacobian(voltages), edges, axis=2)
     through = [np.asarray(j @ q, np.float64) for j, q in zip(J, plant.feedback, strict=True)]
@@ -124,7 +123,7 @@ def slow_motion(loop: ClosedLoop, reference: Array, inputs: Array, basal: Array,
     radius = np.abs(np.linalg.eigvals(A)).max(axis=1)
     moves &= radius < 1
     A, Z, G, F = (np.where(moves[:, np.newaxis, np.newaxis], each, 0) for each in matrices)
-    spread = _spread(plant, slopes, F.astype(plant.dtype))
+    spread = np.concatenate([*tangents(plant, plant.rates(voltages), follow=F.astype(plant.dtype))], axis=2)
     e = loop.comparator.compare(reference, steady.y)
     return SlowMotion(steady.u, e, steady.x, A, Z, G, spread, np.where(moves, radius, 1), steady.converged)
 
@@ -150,14 +149,3 @@ def _slow_map(controller: Any, through: list[Array], dt: float, g: float) -> tup
         if not (change > PRECISION).any():
             break
     return (A, Z, G, F), np.asarray(change <= PRECISION)
-
-
-def _spread(plant: Any, slopes: list[Array], F: Array) -> Array:
-    """Give S^T: how the voltages of all layers follow the control."""
-    samples, m = len(F), plant.ninputs
-    follow = F.swapaxes(1, 2)
-    layers = [follow @ plant.feedback[0].T]
-    for i in range(1, len(plant.weights)):
-        moved = (layers[-1] * slopes[i - 1][:, np.newaxis]).reshape(samples * m, -1)
-        layers.append(follow @ ((moved @ plant.weights[i].T).reshape(samples, m, -1) + plant.feedback[i].T))
-    return np.concatenate(layers, axis=2)

@@ -1,6 +1,6 @@
 """Deep Feedback Control: the forward weights learn from what the controller does to the neurons.
 
-Meulemans et al. 2021, arXiv 2106.07887: dW_i/dt ~ (phi(v_i) - phi(v_ff_i)) r_{i-1}^T, with three ways to take the
+Meulemans et al. 2021, arXiv 2106.07887: dW_i/dt ~ (phi(v_i) - phi(v_ff_i)) r_{i-1}^T, with four ways to take the
 time integral.
 """
 

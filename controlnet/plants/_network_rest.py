@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -119,7 +119,7 @@ class NetworkRests(Rests):
 def gain(net: DeepNetwork, rates: Sequence[Array], exact: bool = True) -> Array:
     """Give JQ: how the output at rest depends on the control.
 
-    The tangents of all layers, T_i = phi_i'(v_i) (W_i T_{i-1} + Q_i), cost one product a layer.
+    The tangents of all layers cost one product a layer.
 
     Parameters
     ----------
@@ -135,13 +135,41 @@ def gain(net: DeepNetwork, rates: Sequence[Array], exact: bool = True) -> Array:
     array (batch, n_L, n_L)
         JQ.
     """
+    *_, last = tangents(net, rates, exact)
+    return np.broadcast_to(last, (len(rates[0]), *last.shape[-2:])).swapaxes(1, 2)
+
+
+def tangents(
+    net: DeepNetwork, rates: Sequence[Array], exact: bool = True, follow: Array | None = None
+) -> Iterator[Array]:
+    """Give how the voltages of each layer follow the control.
+
+    Parameters
+    ----------
+    net : DeepNetwork
+        The network.
+    rates : sequence of array (batch, n_i)
+        Rates by layer.
+    exact : bool
+        False for single precision.
+    follow : array (batch, n_L, n_L), optional
+        F, which each compartment follows its input by: T_i = (phi_i'(v_i) W_i T_{i-1} + Q_i) F; I if not given.
+
+    Yields
+    ------
+    array (batch or 1, n_L, n_i)
+        T_i^T.
+    """
     weights, Q = (net.weights, net.feedback) if exact else net.in_single_precision
     assert Q is not None
     batch, m = len(rates[0]), net.ninputs
-    tangents: Any = Q[0].T
-    for i in range(1, len(weights)):
-        slope = slope_of_rate(net.activations[i - 1], np.ascontiguousarray(rates[i - 1], Q[0].dtype))
-        moved = (tangents * slope[:, np.newaxis]).reshape(batch * m, -1)
-        tangents = (moved @ weights[i].T).reshape(batch, m, -1)
-        tangents += Q[i].T
-    return np.broadcast_to(tangents, (batch, m, m)).swapaxes(1, 2)
+    layer: Array = Q[0].T[np.newaxis]
+    for i in range(len(weights)):
+        if i > 0:
+            slope = slope_of_rate(net.activations[i - 1], np.ascontiguousarray(rates[i - 1], Q[0].dtype))
+            moved = (layer * slope[:, np.newaxis]).reshape(batch * m, -1)
+            layer = (moved @ weights[i].T).reshape(batch, m, -1)
+            layer += Q[i].T
+        if follow is not None:
+            layer = follow.swapaxes(1, 2) @ layer
+        yield layer
