@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache
+from threading import Lock
 from typing import Any, TypeVar
 
 import numba
@@ -17,8 +19,11 @@ from numba import types
 from numba.extending import intrinsic, overload, register_jitable
 
 from ._compiler import KernelCompiler
+from ._source import source_tag
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_BINDING = Lock()
 
 
 def kernel(function: Function) -> Function:
@@ -66,6 +71,33 @@ def machine_code(function: Function, tag: str) -> Function:
             "no folder for compiled loops is writable, so each process compiles: set NUMBA_CACHE_DIR", stacklevel=3
         )
         return numba.njit(**options)(function)  # type: ignore[no-any-return]
+
+
+@cache
+def _bound(build: Callable[..., Function], kernels: tuple[Callable[..., Any], ...]) -> Function:
+    tag = source_tag((*kernels, build))
+    return machine_code(build(tag, *kernels), tag)
+
+
+def bound(build: Callable[..., Function], *kernels: Callable[..., Any]) -> Function:
+    """Give machine code of a function that is built around kernels.
+
+    One thread at a time does so: reading sources in several at once breaks Python's parser (cpython #106905).
+
+    Parameters
+    ----------
+    build : callable
+        ``build(tag, *kernels)`` gives a function that calls the kernels and mentions the tag.
+    *kernels : callable
+        The kernels.
+
+    Returns
+    -------
+    callable
+        The same one for the same kernels.
+    """
+    with _BINDING:
+        return _bound(build, kernels)
 
 
 def by_precision(single: Function, double: Function) -> Callable[[Any], Any]:

@@ -7,13 +7,11 @@ pickle by name, and over a tag of all their sources: both enter the cache key.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple, TypeAlias
 
 import numba
 
-from ._kernel import kernel, machine_code
-from ._source import source_tag
+from ._kernel import bound, kernel
 from .base import Array, Block, Kernel, System, add_scaled, copy
 from .errors import KernelError
 
@@ -93,7 +91,7 @@ def _finish(finish: Kernel, clock: Clock, b: Block) -> None:
 Run: TypeAlias = Callable[..., tuple[int, int]]
 
 
-def _build(tag: str, parts: System) -> Run:
+def _build(tag: str, *parts: Kernel) -> Run:
     (dynamics, output, advance, set_input, set_control, observe) = parts[:6]
     (rate, command, control_step, error, step, settle, disturb, adapt, finish) = parts[6:]
 
@@ -130,7 +128,6 @@ def _build(tag: str, parts: System) -> Run:
     return run
 
 
-@cache
 def bind(parts: System, compiled: bool) -> Run:
     """Give the loop of these kernels, as machine code or as plain Python.
 
@@ -146,10 +143,7 @@ def bind(parts: System, compiled: bool) -> Run:
     callable
         ``run(clock, sources, recorder, block) -> (step, sample)``; sample is -1 unless the loop diverged.
     """
-    if not compiled:
-        return _build("", parts)
-    tag = source_tag((*parts, _build))
-    return machine_code(_build(tag, parts), tag)
+    return bound(_build, *parts) if compiled else _build("", *parts)
 
 
 Visit: TypeAlias = Callable[[Array, Array, Array, Block], None]
@@ -169,7 +163,6 @@ def _build_visit(tag: str, output: Kernel, adapt: Kernel, finish: Kernel) -> Vis
     return visit
 
 
-@cache
 def bind_visit(parts: System, compiled: bool) -> Visit:
     """Give what lets the law see some states of the plant in place of steps, and finish.
 
@@ -187,10 +180,7 @@ def bind_visit(parts: System, compiled: bool) -> Visit:
         stands for, and a weight for each sample.
     """
     kernels = (parts.output, parts.adapt, parts.finish)
-    if not compiled:
-        return _build_visit("", *kernels)
-    tag = source_tag((*kernels, _build_visit))
-    return machine_code(_build_visit(tag, *kernels), tag)
+    return bound(_build_visit, *kernels) if compiled else _build_visit("", *kernels)
 
 
 def is_compiled(run: Run) -> bool:

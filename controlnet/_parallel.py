@@ -21,7 +21,7 @@ Outcome = TypeVar("Outcome")
 BLOCK = 16
 """Samples in a block: fixed, so that the same bits come out whatever the number of threads."""
 
-LEAST_COST, LEAST_ROWS = 2**23, 64
+LEAST_COST, LEAST_ROWS = 2**21, 64
 """Multiplications and rows of the smallest piece that is worth a thread."""
 
 

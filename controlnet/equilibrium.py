@@ -23,7 +23,9 @@ from .rest import Rests
 if TYPE_CHECKING:
     from .loop import ClosedLoop
 
-FIRST_STEP, LEAST_GROWTH, MOST_GROWTH, REJECTED_ABOVE = 10.0, 1.5, 10.0, 1.2
+FIRST_STEP, LEAST_GROWTH, MOST_GROWTH, REJECTED_ABOVE = 10.0, 3.0, 10.0, 2.0
+HANDOVER = 1e-4
+"""Residual below which continuation hands over to Broyden's method."""
 MOST_BROYDEN, SLOWEST = 20, 0.5
 """Steps after which Broyden's method is given up, and what each must make of the residual."""
 
@@ -59,14 +61,25 @@ class Equilibrium:
 
 
 class _Point(NamedTuple):
-    """F and M at some controls, and the residual."""
+    """Controls, F, G and M there, and the residual."""
 
+    u: Array
     F: Array
+    gain: Array
     matrix: Array
     residual: Array
     x: Array
     y: Array
     stable_plant: Array
+
+    def part(self, chosen: Array | slice) -> _Point:
+        """Give a copy of some samples."""
+        return _Point(*(values[chosen].copy() for values in self))
+
+    def put(self, chosen: Array, fresh: _Point) -> None:
+        """Overwrite some samples."""
+        for values, new in zip(self, fresh, strict=True):
+            values[chosen] = new
 
 
 class _Equation:
@@ -82,15 +95,18 @@ class _Equation:
         residual = np.abs(F).max(axis=1) / (abs(self.a) or 1)
         return F, np.where(np.isfinite(residual), residual, np.inf)
 
-    def value(self, u: Array, part: Array) -> tuple[Array, Array]:
-        return self.error(u, self.rests.output(u, self.first + part), part)
+    def straight(self, u: Array, y: Array, part: Array) -> tuple[Array, Array]:
+        """Give a E (g - y), which is zero where F is and bends less, and E; g is the output that u asks for."""
+        asked = self.comparator.output_for(self.reference[part], self.b / self.a * u)
+        E = self.comparator.sensitivity(asked)
+        return self.a * applied(E, asked - y), E
 
     def at(self, u: Array, part: Array, exact: bool = False) -> _Point:
         rest = self.rests.at(u, self.first + part, exact)
         F, residual = self.error(u, rest.y, part)
         matrix = self.a * self.comparator.sensitivity(rest.y) @ rest.gain + self.b * np.eye(u.shape[1], dtype=u.dtype)
         finite = np.isfinite(matrix).all(axis=(1, 2))
-        return _Point(F, matrix, np.where(finite, residual, np.inf), rest.x, rest.y, rest.stable)
+        return _Point(u, F, rest.gain, matrix, np.where(finite, residual, np.inf), rest.x, rest.y, rest.stable)
 
 
 def solve(
@@ -191,21 +207,32 @@ def solve_block(
 
 
 def _solve(equation: _Equation, start: Array, tolerance: float, max_iterations: int) -> Equilibrium:
-    everything = np.arange(len(start))
-    u, iterations = _broyden(equation, start, tolerance)
-    point = equation.at(u, everything)
-    stable = _stable(equation, u, point)
-    failed = np.flatnonzero((point.residual > tolerance) | ~stable)
-    if len(failed):
-        u[failed], more = _continue(equation, failed, tolerance, max_iterations)
-        iterations[failed] += more
-        point = equation.at(u, everything)
-        stable = _stable(equation, u, point)
-    converged = (point.residual <= tolerance) & stable
-    return Equilibrium(u, point.y, point.x, point.residual, iterations, stable, converged)
+    part = np.arange(len(start))
+    near = equation.at(start, part)
+    point, iterations = near.part(part), np.zeros(len(start), np.int64)
+    stable, converged = np.zeros((2, len(start)), bool)
+    pace = np.full(len(start), FIRST_STEP, start.dtype)
+    for until in (np.inf, HANDOVER, tolerance):
+        if until == HANDOVER and near.u.any():
+            near = equation.at(np.zeros_like(near.u), part)
+        iterations[part] += _continue(equation, part, near, pace, until, max_iterations)
+        u, residual, steps = _broyden(equation, part, near, tolerance)
+        iterations[part] += steps
+        # Where no root is, only the last attempt has to say what is.
+        judged = np.flatnonzero((residual <= tolerance) | (until == tolerance))
+        if len(judged):
+            found = equation.at(u[judged], part[judged])
+            point.put(part[judged], found)
+            stable[part[judged]] = _stable(equation, part[judged], found)
+        converged = (point.residual <= tolerance) & stable
+        left = ~converged[part]
+        near, pace, part = near.part(left), pace[left], part[left]
+        if not len(part):
+            break
+    return Equilibrium(point.u, point.y, point.x, point.residual, iterations, stable, converged)
 
 
-def _stable(equation: _Equation, u: Array, point: _Point) -> Array:
+def _stable(equation: _Equation, part: Array, point: _Point) -> Array:
     """Judge stability; softmax ignores a common shift of all outputs, so that without a leak one eigenvalue is zero."""
     finite: Array = np.asarray(np.isfinite(point.matrix).all(axis=(1, 2)))
     matrix = np.where(finite[:, np.newaxis, np.newaxis], point.matrix, 0)
@@ -214,7 +241,7 @@ def _stable(equation: _Equation, u: Array, point: _Point) -> Array:
     falling: Array = np.asarray(halves[:, 0] > 1e-4 * np.abs(halves).max(axis=1))
     unclear = np.flatnonzero(finite & ~falling)
     if len(unclear):
-        matrix = equation.at(u[unclear], unclear, exact=True).matrix
+        matrix = equation.at(point.u[unclear], part[unclear], exact=True).matrix
         eigenvalues = np.linalg.eigvals(matrix)
         largest = np.abs(eigenvalues).max(axis=1, keepdims=True)
         positive = (largest > 0) & (eigenvalues.real >= -100 * np.finfo(matrix.dtype).eps * largest)
@@ -268,30 +295,30 @@ def _inverse(matrix: Array) -> Array:
         return np.linalg.pinv(matrix)
 
 
-def _broyden(equation: _Equation, start: Array, tolerance: float) -> tuple[Array, Array]:
-    """Give u and the number of steps of each sample; a sample leaves when it is solved or hardly gets better."""
-    u = start.copy()
-    iterations = np.zeros(len(u), np.int64)
-    active = np.arange(len(u))
-    point = equation.at(u, active)
-    F, residual, inverse = point.F, point.residual, np.zeros_like(point.matrix)
-    going = np.isfinite(residual)
-    inverse[going] = _inverse(point.matrix[going])
+def _broyden(equation: _Equation, part: Array, start: _Point, tolerance: float) -> tuple[Array, Array, Array]:
+    """Give u, residual and number of steps of each sample, which leaves when it is solved or hardly gets better."""
+    u, residual, iterations = start.u.copy(), start.residual.copy(), np.zeros(len(part), np.int64)
+    F, E = equation.straight(u, start.y, part)
+    matrix = equation.a * E @ start.gain + equation.b * np.eye(u.shape[1], dtype=u.dtype)
+    active = np.flatnonzero(np.isfinite(matrix).all(axis=(1, 2)) & (residual > tolerance))
+    F, inverse = F[active], _inverse(matrix[active])
     for _ in range(MOST_BROYDEN):
-        going &= residual > tolerance
-        if not going.all():
-            active, F, residual, inverse = active[going], F[going], residual[going], inverse[going]
         if not len(active):
             break
         step = applied(inverse, F)
         trial = u[active] + step
-        new, after = equation.value(trial, active)
+        y = equation.rests.output(trial, equation.first + part[active])
+        new, after = equation.straight(trial, y, part[active])[0], equation.error(trial, y, part[active])[1]
         iterations[active] += 1
-        going = after < SLOWEST * residual
-        u[active[going]] = trial[going]
-        inverse = _corrected(inverse, step, F - new)
-        F, residual = new, after
-    return u, iterations
+        better = _size(new) < SLOWEST * _size(F)
+        u[active[better]], residual[active[better]] = trial[better], after[better]
+        inverse, going = _corrected(inverse, step, F - new), better & (after > tolerance)
+        active, F, inverse = active[going], new[going], inverse[going]
+    return u, residual, iterations
+
+
+def _size(F: Array) -> Array:
+    return np.asarray(np.abs(F).max(axis=1))
 
 
 def _corrected(inverse: Array, step: Array, change: Array) -> Array:
@@ -302,25 +329,20 @@ def _corrected(inverse: Array, step: Array, change: Array) -> Array:
     return inverse + (scale[:, np.newaxis] * (step - applied(inverse, change)))[:, :, np.newaxis] * row[:, np.newaxis]
 
 
-def _continue(equation: _Equation, part: Array, tolerance: float, most: int) -> tuple[Array, Array]:
-    """Follow du/ds = F(u) from u = 0 by implicit Euler with growing steps."""
-    u = np.zeros_like(equation.reference[part])
+def _continue(equation: _Equation, part: Array, point: _Point, pace: Array, until: float, most: int) -> Array:
+    """Move along du/ds = F(u) by implicit Euler with growing steps ds, the pace; give the number of steps."""
     iterations = np.zeros(len(part), np.int64)
-    eye = np.eye(u.shape[1], dtype=u.dtype)
-    step = np.full(len(part), FIRST_STEP, u.dtype)
-    point = equation.at(u, part)
+    eye = np.eye(point.u.shape[1], dtype=point.u.dtype)
     for _ in range(most):
-        going = np.flatnonzero(np.isfinite(point.residual) & (point.residual > tolerance))
+        going = np.flatnonzero(np.isfinite(point.residual) & (point.residual > until))
         if not len(going):
             break
-        implicit = point.matrix[going] + eye / step[going, np.newaxis, np.newaxis]
-        trial = (u[going] + solved(implicit, point.F[going])).astype(u.dtype)
+        implicit = point.matrix[going] + eye / pace[going, np.newaxis, np.newaxis]
+        trial = (point.u[going] + solved(implicit, point.F[going])).astype(eye.dtype)
         new = equation.at(trial, part[going])
         iterations[going] += 1
         growth = np.clip(point.residual[going] / new.residual, LEAST_GROWTH, MOST_GROWTH)
         accepted: Array = np.asarray(new.residual <= REJECTED_ABOVE * point.residual[going])
-        step[going] *= np.where(accepted, growth, 1 / MOST_GROWTH)
-        u[going[accepted]] = trial[accepted]
-        for values, fresh in zip(point, new, strict=True):
-            values[going[accepted]] = fresh[accepted]
-    return u, iterations
+        pace[going] *= np.where(accepted, growth, 1 / MOST_GROWTH)
+        point.put(going[accepted], new.part(accepted))
+    return iterations

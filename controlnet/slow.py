@@ -25,7 +25,7 @@ from .equilibrium import solve_block
 from .errors import InputError
 from .integrators import Sequential
 from .plants import DeepNetwork
-from .plants._network_rest import tangents
+from .plants._network_tangents import tangents
 
 if TYPE_CHECKING:
     from .loop import ClosedLoop
@@ -123,7 +123,8 @@ def slow_motion(loop: ClosedLoop, reference: Array, inputs: Array, basal: Array,
     radius = np.abs(np.linalg.eigvals(A)).max(axis=1)
     moves &= radius < 1
     A, Z, G, F = (np.where(moves[:, np.newaxis, np.newaxis], each, 0) for each in matrices)
-    spread = np.concatenate([*tangents(plant, plant.rates(voltages), follow=F.astype(plant.dtype))], axis=2)
+    rates = np.concatenate([layer.T for layer in plant.rates(voltages)])
+    spread = tangents(plant, rates, follow=F).swapaxes(1, 2)
     e = loop.comparator.compare(reference, steady.y)
     return SlowMotion(steady.u, e, steady.x, A, Z, G, spread, np.where(moves, radius, 1), steady.converged)
 

@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlnet import ClosedLoop, SoftmaxDifference
+from controlnet import ClosedLoop, SoftmaxDifference, _kernel
 from controlnet._source import source_tag
 from controlnet.activations import ACTIVATIONS
 from controlnet.base import AbstractPlant, Array
 from controlnet.controllers import PI, Integral
 from controlnet.equilibrium import Equilibrium
 from controlnet.errors import DimensionError
-from controlnet.plants import DeepNetwork, LinearPlant, Pendulum, _network_rest
-from controlnet.plants import _network_kernels as kernels
-from controlnet.plants._network_rest import gain
+from controlnet.plants import DeepNetwork, LinearPlant, Pendulum
+from controlnet.plants._network_tangents import gain
 from controlnet.rest import Rest, find_rest
 
 FIELDS = ("u", "y", "x", "residual", "iterations", "stable", "converged")
@@ -43,6 +42,11 @@ def drawn(net: DeepNetwork, batch: int = 5, seed: int = 0) -> tuple[Array, Array
 # --- gains
 
 
+def stacked(rates: list[Array]) -> Array:
+    """Rates of all layers, one below the other."""
+    return np.concatenate([layer.T for layer in rates])
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
 @pytest.mark.parametrize("depth", HIDDEN)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -53,7 +57,7 @@ def test_the_gain_is_the_jacobian_times_the_feedback_weights(
     u, inputs = drawn(net)
     voltages = net.voltages(inputs, [u @ q.T for q in net.feedback or ()])
     rates, expected = net.rates(voltages), net.jacobian(voltages) @ net.stacked_feedback()
-    exact, single = net.gain(rates), gain(net, rates, exact=False)
+    exact, single = net.gain(rates), gain(net, stacked(rates), exact=False)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(exact, expected, rtol=0, atol=tolerance * scale)
     np.testing.assert_allclose(single, expected, rtol=0, atol=1e-5 * scale)
@@ -73,10 +77,10 @@ def test_single_precision_follows_the_weights() -> None:
     """It is kept with the network, and a network never changes."""
     net = network()
     rates = net.rates(net.voltages(drawn(net)[1]))
-    before = gain(net, rates, exact=False).copy()
+    before = gain(net, stacked(rates), exact=False).copy()
     other = net.with_parameters({"W1": 2 * net.weights[1], "Q0": -net.stacked_feedback()[:6]})
-    np.testing.assert_allclose(gain(other, rates, exact=False), other.gain(rates), rtol=0, atol=1e-5)
-    assert np.array_equal(gain(net, rates, exact=False), before)
+    np.testing.assert_allclose(gain(other, stacked(rates), exact=False), other.gain(rates), rtol=0, atol=1e-5)
+    assert np.array_equal(gain(net, stacked(rates), exact=False), before)
 
 
 # --- rests
@@ -162,21 +166,21 @@ def test_what_is_remembered_is_neither_stale_nor_shared(batch: int, shape: tuple
         which[:] = 0
 
 
-def test_the_forward_pass_is_bound_once_though_many_threads_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_is_bound_once_though_many_threads_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads that parse sources at the same time break Python 3.11's parser for good (cpython #106905)."""
-    tag, often = source_tag((kernels.output, _network_rest._build)), []
+    asked: list[Any] = []
 
     def slowly(functions: Any) -> str:
-        often.append(functions)
+        asked.append(functions)
         time.sleep(0.1)
-        return tag
+        return source_tag(functions)
 
-    monkeypatch.setattr(_network_rest, "source_tag", slowly)
-    _network_rest._bind.cache_clear()
+    monkeypatch.setattr(_kernel, "source_tag", slowly)
+    _kernel._bound.cache_clear()
     net = network()
     found = ClosedLoop(net, Integral(leak=0.1)).equilibrium(np.zeros((40, 3)), inputs=drawn(net, 40)[1], threads=3)
     assert found.converged.all()
-    assert len(often) == 1
+    assert len(asked) == len(set(asked)) == 2
 
 
 # --- where the search begins

@@ -17,7 +17,8 @@ from ..layered import LayeredParams, table
 from ..rest import Rest
 from . import _network_kernels as kernels
 from ._network_checks import check_arrays, check_choices, private
-from ._network_rest import NetworkRests, gain
+from ._network_rest import NetworkRests
+from ._network_tangents import gain
 from .initialization import initial_feedback, initializer
 
 
@@ -219,9 +220,9 @@ class DeepNetwork(AbstractPlant):
         return theta, table(self.sizes, [activation_code(name) for name in self.activations], len(groups) == 3)
 
     @cached_property
-    def in_single_precision(self) -> tuple[tuple[Array, ...], ...]:
-        """Forward and feedback weights in float32."""
-        return tuple(tuple(np.asarray(a, np.float32) for a in group) for group in (self.weights, self.feedback or ()))
+    def in_single_precision(self) -> Array:
+        """All parameters in one array of float32."""
+        return np.asarray(self._flat[0], np.float32)
 
     def params(self, batch: int) -> LayeredParams:
         number, (theta, layers) = self.dtype.type, self._flat
@@ -259,7 +260,7 @@ class DeepNetwork(AbstractPlant):
             JQ, without forming J.
         """
         self.stacked_feedback()
-        return gain(self, rates)
+        return gain(self, np.concatenate([layer.T for layer in rates]))
 
     def rests(self, inputs: Array, basal: Array | None = None) -> NetworkRests:
         return NetworkRests(self, inputs, basal)
