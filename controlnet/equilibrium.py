@@ -23,7 +23,7 @@ from .rest import Rests
 if TYPE_CHECKING:
     from .loop import ClosedLoop
 
-FIRST_STEP, LEAST_GROWTH, MOST_GROWTH, REJECTED_ABOVE = 10.0, 3.0, 10.0, 2.0
+FIRST_STEP, LEAST_GROWTH, MOST_GROWTH, REJECTED_ABOVE = 10.0, 1.5, 10.0, 1.2
 HANDOVER = 1e-4
 """Residual below which continuation hands over to Broyden's method."""
 MOST_BROYDEN, SLOWEST = 20, 0.5
@@ -96,10 +96,10 @@ class _Equation:
         return F, np.where(np.isfinite(residual), residual, np.inf)
 
     def straight(self, u: Array, y: Array, part: Array) -> tuple[Array, Array]:
-        """Give a E (g - y), which is zero where F is and bends less, and E; g is the output that u asks for."""
+        """Give F in first order from the output that u asks for, and E there: zero where F is, but it bends less."""
         asked = self.comparator.output_for(self.reference[part], self.b / self.a * u)
         E = self.comparator.sensitivity(asked)
-        return self.a * applied(E, asked - y), E
+        return self.error(u, asked, part)[0] + self.a * applied(E, asked - y), E
 
     def at(self, u: Array, part: Array, exact: bool = False) -> _Point:
         rest = self.rests.at(u, self.first + part, exact)

@@ -231,7 +231,7 @@ def solve_loop(matrix: Array, right: Array) -> Array:
         condition = np.linalg.norm(matrix, 1, axis=(1, 2)) * np.linalg.norm(inverse, 1, axis=(1, 2))
         if not (condition <= 0.1 / np.finfo(matrix.dtype).eps).all():
             raise np.linalg.LinAlgError
-        return np.asarray(np.linalg.solve(matrix, right))
+        return np.asarray(inverse @ right)
     except np.linalg.LinAlgError:
         message = "the loop's matrix E J Q + alpha I is singular: take a leak > 0 or other feedback weights"
         raise InputError(message) from None
