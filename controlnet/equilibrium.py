@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FIRST_STEP, LEAST_GROWTH, MOST_GROWTH, REJECTED_ABOVE = 10.0, 1.5, 10.0, 1.2
 HANDOVER = 1e-4
 """Residual below which continuation hands over to Broyden's method."""
-MOST_BROYDEN, SLOWEST = 20, 0.5
+MOST_BROYDEN, SLOWEST = 20, 0.9
 """Steps after which Broyden's method is given up, and what each must make of the residual."""
 
 
