@@ -21,7 +21,7 @@ Outcome = TypeVar("Outcome")
 BLOCK = 16
 """Samples in a block: fixed, so that the same bits come out whatever the number of threads."""
 
-LARGEST_BLOCK = 64
+LEAST_IN_BLOCK, MOST_IN_BLOCK = 32, 64
 """Samples in a block whose work is done by NumPy: short calls hold Python's lock, so few and large blocks are faster."""
 
 LEAST_COST, LEAST_ROWS = 2**21, 64
@@ -157,7 +157,7 @@ def on_threads(work: Callable[[slice], Outcome], batch: int, threads: int | None
     list
         What the work gave, in the order of the samples; the blocks do not depend on the number of threads.
     """
-    parts = blocks(batch, min(max(BLOCK, -(-batch // 2)), LARGEST_BLOCK))
+    parts = blocks(batch, min(max(LEAST_IN_BLOCK, -(-batch // 2)), MOST_IN_BLOCK))
     workers = min(number_of_threads(threads), len(parts))
     with one_blas_thread():
         return list(pool(workers).map(work, parts) if workers > 1 else map(work, parts))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._kernel import bound
+from .._parallel import one_blas_thread
 from ..base import Array, Kernel
 from ..layered import APICAL, BASAL, RATE, VOLTAGE, LayeredParams
 from ..rest import Rest, Rests
@@ -62,7 +63,8 @@ class NetworkRests(Rests):
             n = net.nneurons
             p = self._params._replace(signals=np.empty((4 * n, len(u)), net.dtype))
             p.signals[BASAL * n : BASAL * n + net.sizes[1]] = self._basal[part].T
-            bound(_build_pass, output)(np.ascontiguousarray(u.T), p, np.empty((net.noutputs, len(u)), net.dtype))
+            with one_blas_thread():
+                bound(_build_pass, output)(np.ascontiguousarray(u.T), p, np.empty((net.noutputs, len(u)), net.dtype))
             last = self._last.call = part.copy(), u.copy(), p.signals.reshape(4, n, len(u))
         signals: Array = last[2]
         return signals

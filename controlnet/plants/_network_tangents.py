@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._kernel import bound, kernel
+from .._parallel import one_blas_thread
 from ..activations import scale_by_slope
 from ..base import Array, Kernel
 from ..layered import ACTIVATION, FIRST, WIDTH, WIDTH_BELOW, LayeredParams, feedback_weights, multiply, weights
@@ -139,5 +140,6 @@ def tangents(net: DeepNetwork, rates: Array, exact: bool = True, follow: Array |
     m, (n, batch) = net.ninputs, rates.shape
     F = np.empty((0, 0, 0), dtype) if follow is None else np.ascontiguousarray(follow.transpose(1, 2, 0), dtype)
     T, room = np.empty((n, m, batch), dtype), np.empty((2, max(net.sizes[1:]), m, batch), dtype)
-    bound(_build, write_tangents)(p, np.ascontiguousarray(rates, dtype), F, room, T)
+    with one_blas_thread():
+        bound(_build, write_tangents)(p, np.ascontiguousarray(rates, dtype), F, room, T)
     return T.transpose(2, 0, 1)
