@@ -22,7 +22,7 @@ BLOCK = 16
 """Samples in a block: fixed, so that the same bits come out whatever the number of threads."""
 
 LEAST_IN_BLOCK, MOST_IN_BLOCK = 32, 64
-"""Samples in a block whose work is done by NumPy: short calls hold Python's lock, so few and large blocks are faster."""
+"""Samples in a block whose work NumPy does: short calls hold Python's lock, so few and large blocks are faster."""
 
 LEAST_COST, LEAST_ROWS = 2**21, 64
 """Multiplications and rows of the smallest piece that is worth a thread."""

@@ -2,10 +2,13 @@
 
 At rest the controller holds a e = b u, and the plant's state follows from u, so that only n_L numbers a sample are
 unknown: F(u) = a e(y(u)) - b u = 0, with dF/du = -M, M = a E G + b I, G = dy/du (J Q for a network), E = dg/dy of the
-comparator.  Broyden's method (1965) comes first: M is formed and inverted once, then corrected from what each step
-brings, so that a step costs one forward pass.  Where it does not reach a stable root, pseudo-transient
-continuation (Kelley, Keyes 1998) follows: implicit Euler in the controller's own time, the step growing as the
-residual falls, which stays on the branch that the dynamics reach.
+comparator.
+
+Broyden's method (1965) comes first: M is formed and inverted once, then corrected from what each step brings, so that a
+step costs one forward pass.  A softmax bends F so much that this would fail; so it works on F in first order from the
+output that u asks for, which has the same root.  Where it does not reach a stable root, pseudo-transient continuation
+(Kelley, Keyes 1998) follows until Broyden's method can take over: implicit Euler in the controller's own time, the step
+growing as the residual falls, which stays on the branch that the dynamics reach.
 """
 
 from __future__ import annotations
@@ -134,7 +137,7 @@ def solve(
     tolerance : float, optional
         Largest residual that counts as zero; 1e-10, or 1e-5 for float32, if not given.
     max_iterations : int
-        Most continuation steps, after at most 20 of Broyden.
+        Most steps of continuation, before Broyden's method takes over and again if it fails.
     threads : int, optional
         Number of threads; all cores if not given.  The result does not depend on it.
 
@@ -195,7 +198,7 @@ def solve_block(
     tolerance : float
         Largest residual that counts as zero.
     max_iterations : int
-        Most continuation steps.
+        Most steps of continuation, before Broyden's method takes over and again if it fails.
 
     Returns
     -------

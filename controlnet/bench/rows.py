@@ -162,7 +162,7 @@ ROWS = {
             peer="strong-ss-simulated",
             bound=1 / 8,
             least_found=99.9,
-            limited_by="the number of iterations: the way to the label is far and bent",
+            limited_by="three Jacobians of every sample, one of them exact, and a forward pass for each iteration",
         ),
         Row(
             "dfc-ssa",
