@@ -216,7 +216,7 @@ class ClosedLoop:
         tolerance : float, optional
             Largest residual that counts as zero; 1e-10, or 1e-5 for float32, if not given.
         max_iterations : int
-            Most continuation steps, after at most 20 of Broyden.
+            Most steps of continuation, before Broyden's method takes over and again if it fails.
         threads : int, optional
             Number of threads; all cores if not given. The result does not depend on it.
 
