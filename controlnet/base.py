@@ -13,6 +13,7 @@ import numpy as np
 
 from .errors import InputError
 from .law import AbstractLaw, Frozen, Proposal
+from .linear import Linear, linear_plant, plant_step
 from .rest import Rest, Rests, find_rest
 from .wires import (
     Array,
@@ -40,6 +41,7 @@ __all__ = [
     "Block",
     "Frozen",
     "Kernel",
+    "Linear",
     "Parameters",
     "Proposal",
     "System",
@@ -158,6 +160,51 @@ class AbstractPlant(ABC):
             If there is no such state.
         """
         return find_rest(self, u, inputs)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the states."""
+        return tuple(f"x[{i}]" for i in range(self.nstates))
+
+    def linearize(self, x: Array, u: Array, inputs: Array) -> Linear:
+        """Give the plant near a state, by differences of its kernels if it does not know better.
+
+        Parameters
+        ----------
+        x : array (batch, nstates)
+            State.
+        u : array (batch, ninputs)
+            Control.
+        inputs : array (batch, nexogenous)
+            Exogenous input.
+
+        Returns
+        -------
+        Linear
+            A, B, C, D for small deviations of x and u, and an estimate of their error.
+        """
+        return linear_plant(self, x, u, inputs)
+
+    def linearize_step(self, dt: float, x: Array, u: Array, inputs: Array) -> Linear:
+        """Give the plant's own step near a state, by differences of its kernels if it does not know better.
+
+        Parameters
+        ----------
+        dt : float
+            Step size.
+        x : array (batch, nstates)
+            State.
+        u : array (batch, ninputs)
+            Control that is applied.
+        inputs : array (batch, nexogenous)
+            Exogenous input.
+
+        Returns
+        -------
+        Linear
+            State and output after the step, x' = A x + B u and y' = C x + D u for small deviations.
+        """
+        return plant_step(self, dt, x, u, inputs)
 
     def rests(self, inputs: Array, basal: Array | None = None) -> Rests:
         """Give the rests for a batch of inputs, to be asked for many times.

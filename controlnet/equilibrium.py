@@ -43,6 +43,10 @@ class Equilibrium:
         Control and output.
     x : array (batch, nstates)
         State of the plant.
+    reference : array (batch, n_L)
+        Reference r*.
+    inputs : array (batch, nexogenous)
+        Exogenous input.
     residual : array (batch,)
         Largest absolute entry of e - (b / a) u.
     iterations : array (batch,) of int
@@ -57,10 +61,49 @@ class Equilibrium:
     u: Array
     y: Array
     x: Array
+    reference: Array
+    inputs: Array
     residual: Array
     iterations: Array
     stable: Array
     converged: Array
+
+    def part(self, chosen: Array | slice) -> Equilibrium:
+        """Give some samples.
+
+        Parameters
+        ----------
+        chosen : array of int or bool, or slice
+            Which.
+
+        Returns
+        -------
+        Equilibrium
+            Their steady states.
+        """
+        return Equilibrium(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def sample(self, index: int) -> Equilibrium:
+        """Give one sample, as a batch of one.
+
+        Parameters
+        ----------
+        index : int
+            Its number.
+
+        Returns
+        -------
+        Equilibrium
+            Its steady state.
+
+        Raises
+        ------
+        InputError
+            If there is no such sample.
+        """
+        if not 0 <= index < len(self.u):
+            raise InputError(f"sample: expected a number from 0 to {len(self.u) - 1}, got {index}")
+        return self.part(slice(index, index + 1))
 
 
 class _Point(NamedTuple):
@@ -232,7 +275,9 @@ def _solve(equation: _Equation, start: Array, tolerance: float, max_iterations: 
         near, pace, part = near.part(left), pace[left], part[left]
         if not len(part):
             break
-    return Equilibrium(point.u, point.y, point.x, point.residual, iterations, stable, converged)
+    which = slice(equation.first, equation.first + len(start))
+    given = equation.reference, equation.rests.inputs[which]
+    return Equilibrium(point.u, point.y, point.x, *given, point.residual, iterations, stable, converged)
 
 
 def _stable(equation: _Equation, part: Array, point: _Point) -> Array:

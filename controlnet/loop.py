@@ -12,30 +12,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._arguments import check_batch, check_weight
-from ._blocks import Job, Result, run_block, run_blocks
+from ._blocks import Job, run_block, run_blocks
 from ._loop import Clock, bind, bind_visit
 from ._random import seed_sequence
-from .base import (
-    AbstractController,
-    AbstractIntegrator,
-    AbstractLaw,
-    AbstractPlant,
-    Array,
-    Frozen,
-    System,
-)
+from ._recording import SIGNALS, chosen_rows, cut_signals, layout
+from .base import AbstractController, AbstractIntegrator, AbstractLaw, AbstractPlant, Array, Frozen, System
 from .comparator import AbstractComparator, Difference
 from .errors import DimensionError, InputError
 from .integrators import Sequential
-from .response import SIGNALS, Response
+from .response import Response
 from .rest import Rests
 from .wires import stay
 
 if TYPE_CHECKING:
-    from .equilibrium import Equilibrium
+    from control import NonlinearIOSystem, StateSpace
 
-MOST_RECORDED = 2**31
-"""Largest recording in bytes that is made without being refused."""
+    from .control_systems import Transfer
+    from .equilibrium import Equilibrium
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +90,7 @@ class ClosedLoop:
     @property
     def nsignals(self) -> int:
         """Number of rows that can be recorded: y, u, e, x and the plant's observables."""
-        return sum(map(sum, self._layout().values()))
+        return sum(map(sum, layout(self.plant).values()))
 
     def simulate(
         self,
@@ -168,7 +161,7 @@ class ClosedLoop:
         if len(problem.inputs) > 1 and not isinstance(self.law, Frozen):
             raise InputError("inputs: a law learns from inputs that are constant in time; leave out the time axis")
         record = (record,) if isinstance(record, str) else record
-        rows = self._rows(record, len(problem.initial), clock)
+        rows = chosen_rows(self.plant, record, len(problem.initial), clock.steps // clock.every + 1)
         weight = None if weight is None else check_weight(weight, len(problem.initial))
         run = bind(self.system, self.compiled)
         job = Job(self, run, problem, clock, rows, weight)
@@ -182,7 +175,7 @@ class ClosedLoop:
         gathered = self.law.gather(memories())
         return Response(
             t=clock.start + float(dt) * np.arange(0, clock.steps + 1, clock.every),
-            signals=self._signals(record, results),
+            signals=cut_signals(self.plant, record, [result.taken for result in results]),
             final={name: _joined([result.final[name] for result in results]) for name in SIGNALS},
             mean={name: _joined([result.mean[name] for result in results]) for name in "ue"},
             change=self.law.collect(self.plant, gathered, len(problem.initial), clock.steps),
@@ -231,6 +224,54 @@ class ClosedLoop:
         rests = self.plant.rests(problem.inputs[0]) if rests is None else rests
         options: dict[str, Any] = {"tolerance": tolerance, "max_iterations": max_iterations, "threads": threads}
         return solve(self, problem.reference[0], rests, guess=guess, **options)
+
+    def linearize(self, steady: Equilibrium, sample: int = 0, transfer: Transfer = "closed-loop") -> StateSpace:
+        """Give the loop near the steady state of one sample, in continuous time, for python-control.
+
+        Parameters
+        ----------
+        steady : Equilibrium
+            What `equilibrium` gave.
+        sample : int
+            The sample.
+        transfer : {"closed-loop", "open-loop", "sensitivity", "control"}
+            From r to y; from e to y with the loop cut at e; from r to e; from r to u.
+
+        Returns
+        -------
+        control.StateSpace
+            Its states, those of plant and controller, its inputs and its outputs have names.
+
+        Raises
+        ------
+        InputError
+            If there is no such sample or transfer function, or no steady state was found.
+        """
+        from .control_systems import linear_system
+
+        return linear_system(self, steady, sample, transfer)
+
+    def to_control(self, inputs: Any = None) -> NonlinearIOSystem:
+        """Give the loop in continuous time as a nonlinear system of python-control, from r to (y, u, e).
+
+        Parameters
+        ----------
+        inputs : array (nexogenous,), optional
+            Exogenous input, held; zeros if not given.
+
+        Returns
+        -------
+        control.NonlinearIOSystem
+            Its states are those of plant and controller; the integrator plays no part.
+
+        Raises
+        ------
+        InputError
+            If the loop has no counterpart in continuous time.
+        """
+        from .control_systems import nonlinear_system
+
+        return nonlinear_system(self, inputs)
 
     def check_step(self, dt: float) -> None:
         """Raise unless every time constant can be stepped explicitly at this step size.
@@ -308,42 +349,6 @@ class ClosedLoop:
         number, averaged = self.plant.dtype.type, max(1, int(steps or 1) // 4)
         grid = (0.0, number(dt), int(steps or 1), int(every), number(limit), self.integrator.delay)
         return Clock(*grid, averaged, number(1 / averaged))
-
-    def _layout(self) -> dict[str, list[int]]:
-        """Give the sizes of all signals that can be recorded, in their order, by layer."""
-        plant = self.plant
-        sizes = dict(zip(SIGNALS, (plant.noutputs, plant.ninputs, plant.noutputs, plant.nstates), strict=True))
-        return {name: [n] for name, n in sizes.items()} | {name: list(n) for name, n in plant.observables.items()}
-
-    def _rows(self, record: Sequence[str], batch: int, clock: Clock) -> Array:
-        layout, rows, first = self._layout(), {}, 0
-        for name, sizes in layout.items():
-            rows[name] = np.arange(first, first + sum(sizes))
-            first += sum(sizes)
-        for name in record:
-            if name not in layout:
-                raise InputError(f"record: expected names among {', '.join(layout)}, got {name!r}")
-        taken = np.concatenate([rows[name] for name in record]) if record else np.arange(0)
-        size = len(taken) * batch * (clock.steps // clock.every + 1) * self.plant.dtype.itemsize
-        if size > MOST_RECORDED:
-            raise InputError(
-                f"record: {size / 2**30:.1f} GiB would be kept; record fewer signals or raise record_every"
-            )
-        return taken
-
-    def _signals(self, record: Sequence[str], results: list[Result]) -> dict[str, Any]:
-        if not record:
-            return {}
-        taken = np.concatenate([result.taken for result in results], axis=2).swapaxes(1, 2)
-        signals: dict[str, Any] = {}
-        first = 0
-        for name in record:
-            sizes = self._layout()[name]
-            edges = first + np.cumsum((0, *sizes))
-            layers = tuple(taken[:, :, a:z] for a, z in zip(edges[:-1], edges[1:], strict=True))
-            signals[name] = layers[0] if name in SIGNALS else layers
-            first = edges[-1]
-        return signals
 
 
 def _joined(parts: list[Array]) -> Array:

@@ -11,8 +11,6 @@ from .base import Array, Parameters
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIGNALS = ("y", "u", "e", "x")
-
 
 @dataclass(frozen=True, eq=False)
 class Response:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .errors import InputError
+from .linear import PlantColumns
 
 if TYPE_CHECKING:
     from .base import AbstractPlant, Array
 
 ITERATIONS = 50
-STEP = 1e-6
 TOLERANCE = 1e-10
 
 
@@ -82,7 +82,7 @@ class Rests:
 
 
 def find_rest(plant: AbstractPlant, u: Array, inputs: Array) -> Rest:
-    """Find the rest by Newton's method on dx/dt = 0, with derivatives by central differences.
+    """Find the rest by Newton's method on dx/dt = 0, with the plant's own derivatives.
 
     Parameters
     ----------
@@ -103,19 +103,17 @@ def find_rest(plant: AbstractPlant, u: Array, inputs: Array) -> Rest:
     InputError
         If the plant integrates.
     """
-    x = plant.initial_state(inputs).T
-    columns = _Columns(plant, inputs.T)
+    x, columns = plant.initial_state(inputs), PlantColumns(plant, inputs)
     for _ in range(ITERATIONS):
-        slope, (A, _) = columns.dynamics(x, u.T), columns.derivatives("dynamics", x, u.T)
-        moving = np.abs(slope).max(axis=0, initial=0) >= TOLERANCE
+        slope = columns.dynamics(x.T, u.T).T
+        near = plant.linearize(x, u, inputs)
+        moving = np.abs(slope).max(axis=1, initial=0) >= TOLERANCE
         if not moving.any():
             break
-        x = x - np.where(moving, _solve(plant, A, slope), 0)
-    A, B = columns.derivatives("dynamics", x, u.T)
-    C, D = columns.derivatives("output", x, u.T)
-    through = np.stack([_solve(plant, A, B[:, :, k].T).T for k in range(u.shape[1])], axis=2) if len(x) else B
-    stable: Array = np.asarray((np.linalg.eigvals(A).real < 0).all(axis=1))
-    found = Rest(x.T, columns.output(x, u.T).T, D - C @ through, stable)
+        x = x - np.where(moving[:, np.newaxis], _solve(plant, near.A, slope[:, :, np.newaxis])[:, :, 0], 0)
+    through = _solve(plant, near.A, near.B)
+    stable: Array = np.asarray((np.linalg.eigvals(near.A).real < 0).all(axis=1))
+    found = Rest(x, columns.output(x.T, u.T).T, near.D - near.C @ through, stable)
     if moving.any():
         for values in found[:3]:
             values[moving] = np.nan
@@ -123,48 +121,10 @@ def find_rest(plant: AbstractPlant, u: Array, inputs: Array) -> Rest:
 
 
 def _solve(plant: AbstractPlant, A: Array, right: Array) -> Array:
-    """Solve A_b s_b = right[:, b] for every sample b."""
+    """Solve A s = right for every sample."""
     try:
-        return np.linalg.solve(A, right.T[:, :, np.newaxis])[:, :, 0].T
+        return np.linalg.solve(A, right)
     except np.linalg.LinAlgError:
         raise InputError(
             f"{type(plant).__name__}: the plant integrates (singular A), so a constant control has no single rest"
         ) from None
-
-
-class _Columns:
-    """The kernels of a plant as functions, with derivatives for every sample."""
-
-    def __init__(self, plant: AbstractPlant, w: Array) -> None:
-        self.plant, self.w, self.p = plant, w, plant.params(w.shape[1])
-        plant.set_input(w, self.p)
-
-    def _call(self, name: str, x: Array, u: Array) -> Array:
-        rows = self.plant.nstates if name == "dynamics" else self.plant.noutputs
-        out = np.zeros((rows, x.shape[1]), self.plant.dtype)
-        x, u = np.ascontiguousarray(x), np.ascontiguousarray(u)
-        if name == "dynamics":
-            self._call("output", x, u)
-            self.plant.set_control(x, u, self.p)
-        getattr(self.plant, name)(0.0, x, u, self.w, self.p, out)
-        return out
-
-    def dynamics(self, x: Array, u: Array) -> Array:
-        return self._call("dynamics", x, u)
-
-    def output(self, x: Array, u: Array) -> Array:
-        return self._call("output", x, u)
-
-    def derivatives(self, name: str, x: Array, u: Array) -> tuple[Array, Array]:
-        """Give the derivatives in x and in u, (batch, rows, columns)."""
-
-        def difference(values: Array, i: int, call: Any) -> Array:
-            shift = np.zeros_like(values)
-            shift[i] = STEP
-            return (call(values + shift) - call(values - shift)).T / (2 * STEP)
-
-        in_x = [difference(x, i, lambda s: self._call(name, s, u)) for i in range(len(x))]
-        in_u = [difference(u, i, lambda s: self._call(name, x, s)) for i in range(len(u))]
-        rows = self.plant.nstates if name == "dynamics" else self.plant.noutputs
-        empty = np.zeros((x.shape[1], rows, 0))
-        return np.stack(in_x, axis=2) if in_x else empty, np.stack(in_u, axis=2) if in_u else empty

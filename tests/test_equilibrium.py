@@ -331,5 +331,5 @@ def test_converged_samples_are_at_rest_and_stay_there(
     assume(good.any())
     assert not (good & ~found.stable).any()
     assert np.abs(relation(loop, found, reference)[good]).max() <= 1e-10
-    kept = Equilibrium(*(getattr(found, name)[good] for name in FIELDS))
+    kept = found.part(good)
     assert drift(plant, loop.controller, kept, reference[good], inputs[good]) < 1e-3  # type: ignore[arg-type]

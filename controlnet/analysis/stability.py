@@ -1,17 +1,22 @@
-"""Matrices of the linearised loop of a network, whose eigenvalues decide on stability.
-
-The state of the joint matrices is the deviation of all voltages, then of the control; tau_u = 1 is the unit of time.
-"""
+"""Eigenvalues of the loop near its steady states, which decide on stability; how far it is from instability."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..activations import slope
+from .._parallel import on_threads
 from ..base import Array
+from ..equilibrium import Equilibrium
+from ..linear_loop import linear_loop, step_matrices
+from ..loop import ClosedLoop
+from ..plants._network_linear import between_layers
+
+CHUNK = 2**24
+"""Entries of all matrices that are held at a time."""
 
 
 def loop_matrices(
@@ -19,6 +24,7 @@ def loop_matrices(
 ) -> dict[str, Array]:
     """Give the loop's matrix under four assumptions, per sample (Meulemans et al. 2021, section 3.4 and appendix).
 
+    The state of the joint matrices is the deviation of all voltages, then of the control; the unit of time is tau_u.
     With J the Jacobian in all voltages, J_L its part of the output layer alone, F the matrix with blocks
     W_i diag(phi'(v_{i-1})) from layer i - 1 to layer i, and alpha the leak:
 
@@ -49,7 +55,7 @@ def loop_matrices(
     J, Q = network.jacobian(voltages), network.stacked_feedback()
     tau = network.tau_v if tau_v is None else tau_v
     n_L, n = network.noutputs, network.nneurons
-    own, leaking = (np.eye(n) - _forward(network, voltages)) / tau, leak * np.eye(n_L)
+    own, leaking = (np.eye(n) - between_layers(network, voltages)) / tau, leak * np.eye(n_L)
     last = np.zeros_like(J)
     last[:, :, n - n_L :] = J[:, :, n - n_L :]
     steady = own @ Q
@@ -60,16 +66,6 @@ def loop_matrices(
         "steady": _joint(-own, steady, -J, -leaking),
         "proportional-integral": _joint(-own, steady, k_p / tau * last - J, -proportional),
     }
-
-
-def _forward(network: Any, voltages: Sequence[Array]) -> Array:
-    """Give F, how the voltages of a layer depend on those of the layer below."""
-    edges = np.cumsum((0, *network.sizes[1:]))
-    F = np.zeros((len(voltages[0]), edges[-1], edges[-1]))
-    for i in range(1, len(network.weights)):
-        block = network.weights[i] * slope(network.activations[i - 1], voltages[i - 1])[:, np.newaxis]
-        F[:, edges[i] : edges[i + 1], edges[i - 1] : edges[i]] = block
-    return F
 
 
 def _joint(A: Array, B: Array, C: Array, D: Array) -> Array:
@@ -93,3 +89,130 @@ def spectral_abscissa(matrices: Array) -> Array:
         max Re lambda.
     """
     return np.asarray(np.linalg.eigvals(matrices).real.max(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Stability:
+    """How a loop moves near its steady states; NaN where none was found.
+
+    Parameters
+    ----------
+    eigenvalues : array (batch, nstates)
+        Of the whole loop in continuous time, plant and controller.
+    separated : array (batch, n_L)
+        Of -(a E G + b I), the controller on a plant that is at rest at every instant: for a network under integral
+        control those of -(J Q + alpha I).
+    radius : array (batch,) or None
+        Largest absolute eigenvalue of one step of the loop's own scheme, if a step size was given.
+    dt : float or None
+        The step size.
+    converged : array (batch,) of bool
+        Whether there is a steady state.
+    error : array (batch,)
+        Estimate of the largest error of an entry of the linearised loop; 0 where derivatives are exact.
+    """
+
+    eigenvalues: Array
+    separated: Array
+    radius: Array | None
+    dt: float | None
+    converged: Array
+    error: Array
+
+    @property
+    def max_real_eigenvalue(self) -> Array:
+        """Spectral abscissa of the whole loop (batch,): negative where it is stable."""
+        return np.asarray(self.eigenvalues.real.max(axis=1))
+
+    @property
+    def stable(self) -> Array:
+        """Where the loop is stable, at its step size too if that is known (batch,) of bool."""
+        return np.asarray(self._continuous & (True if self.radius is None else self.radius < 1))
+
+    @property
+    def _continuous(self) -> Array:
+        return np.asarray(self.converged & (self.max_real_eigenvalue < 0))
+
+    def verdict(self) -> str:
+        """Say in a sentence what holds of how many samples.
+
+        Returns
+        -------
+        str
+            Counts of stable, unstable and unconverged samples, and of those that only the step size makes unstable.
+        """
+        counts = {
+            "stable": int(self.stable.sum()),
+            "unstable": int((self.converged & ~self._continuous).sum()),
+            f"stable in continuous time but not at dt = {self.dt}": int((self._continuous & ~self.stable).sum()),
+            "without a steady state": int((~self.converged).sum()),
+        }
+        named = [f"{n} {what}" for i, (what, n) in enumerate(counts.items()) if n or i == 0]
+        return f"of {len(self.converged)} samples " + ", ".join(named)
+
+
+def stability(loop: ClosedLoop, steady: Equilibrium, dt: float | None = None) -> Stability:
+    """Find the eigenvalues of a loop at the steady states of a batch.
+
+    Parameters
+    ----------
+    loop : ClosedLoop
+        The loop.
+    steady : Equilibrium
+        What ``loop.equilibrium`` gave.
+    dt : float, optional
+        Step size at which the loop is simulated.
+
+    Returns
+    -------
+    Stability
+        Eigenvalues, spectral radius and what they mean.
+
+    Raises
+    ------
+    InputError
+        If the loop has no counterpart in continuous time, or the scheme is not known.
+    """
+    batch, n = len(steady.u), loop.plant.nstates + loop.controller.nstates(loop.plant.noutputs)
+    eigenvalues, error = np.full((batch, n), np.nan, complex), np.full(batch, np.nan)
+    radius = None if dt is None else np.full(batch, np.nan)
+    converged = np.flatnonzero(steady.converged)
+    pieces = max(1, -(-len(converged) * n * n // CHUNK))
+    for part in np.array_split(converged, pieces) if len(converged) else []:
+        some = steady.part(part)
+        joined = linear_loop(loop, some).closed()
+        eigenvalues[part], error[part] = np.linalg.eigvals(joined.A), joined.error
+        if radius is not None and dt is not None:
+            radius[part] = np.abs(np.linalg.eigvals(step_matrices(loop, some, dt))).max(axis=1)
+    return Stability(eigenvalues, separated_eigenvalues(loop, steady), radius, dt, steady.converged, error)
+
+
+def separated_eigenvalues(loop: ClosedLoop, steady: Equilibrium, threads: int | None = None) -> Array:
+    """Give the eigenvalues of -(a E G + b I): the controller's motion if the plant were infinitely fast.
+
+    Parameters
+    ----------
+    loop : ClosedLoop
+        The loop.
+    steady : Equilibrium
+        What ``loop.equilibrium`` gave.
+    threads : int, optional
+        Number of threads; all cores if not given.
+
+    Returns
+    -------
+    array (batch, n_L)
+        Complex eigenvalues; NaN where there is no steady state.
+    """
+    a, b = loop.controller.steady_relation()
+    rests, eye = loop.plant.rests(steady.inputs), np.eye(loop.plant.noutputs)
+    found = np.full(steady.u.shape, np.nan, complex)
+
+    def work(part: slice) -> None:
+        which = np.arange(part.start, part.stop)[steady.converged[part]]
+        if len(which):
+            gain = rests.at(steady.u[which], which).gain
+            found[which] = np.linalg.eigvals(-(a * loop.comparator.sensitivity(steady.y[which]) @ gain + b * eye))
+
+    on_threads(work, len(found), threads)
+    return found

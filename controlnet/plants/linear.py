@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._kernel import kernel
-from ..base import AbstractPlant, Array, Parameters, add_scaled
+from ..base import AbstractPlant, Array, Linear, Parameters, add_scaled
 from ..errors import DimensionError, InputError
 from ..rest import Rest
 
@@ -124,6 +124,10 @@ class LinearPlant(AbstractPlant):
         gain = D - C @ inverse @ B
         stable = np.full(len(u), (np.linalg.eigvals(A).real < 0).all())
         return Rest(x, x @ C.T + u @ D.T, np.broadcast_to(gain, (len(u), *gain.shape)), stable)
+
+    def linearize(self, x: Array, u: Array, inputs: Array) -> Linear:
+        A, B, C, D = (np.broadcast_to(matrix, (len(x), *matrix.shape)) for matrix in self.parameters.values())
+        return Linear(A, B, C, D, np.zeros(len(x)))
 
     def with_parameters(self, parameters: Parameters) -> LinearPlant:
         return LinearPlant(**{**self.parameters, **parameters})

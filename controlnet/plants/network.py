@@ -11,12 +11,13 @@ import numpy as np
 
 from .._forward import feed_forward
 from ..activations import activation_code, rate, slope
-from ..base import AbstractPlant, Array, Parameters
+from ..base import AbstractPlant, Array, Linear, Parameters
 from ..errors import DimensionError, InputError
 from ..layered import LayeredParams, table
 from ..rest import Rest
 from . import _network_kernels as kernels
 from ._network_checks import check_arrays, check_choices, private
+from ._network_linear import linear_network, linear_network_step, state_names
 from ._network_rest import NetworkRests
 from ._network_tangents import gain
 from .initialization import initial_feedback, initializer
@@ -245,6 +246,19 @@ class DeepNetwork(AbstractPlant):
 
     def at_rest(self, u: Array, inputs: Array) -> Rest:
         return self.rests(inputs).at(u, np.arange(len(u)))
+
+    def linearize(self, x: Array, u: Array, inputs: Array) -> Linear:
+        return super().linearize(x, u, inputs) if self.feedback is None else linear_network(self, x, u, inputs)
+
+    def linearize_step(self, dt: float, x: Array, u: Array, inputs: Array) -> Linear:
+        if self.feedback is None:
+            return super().linearize_step(dt, x, u, inputs)
+        return linear_network_step(self, dt, x, u, inputs)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the states, as v1[0] for the first neuron of the first layer; layers are counted from one."""
+        return state_names(self)
 
     def gain(self, rates: Sequence[Array]) -> Array:
         """Give JQ: how the output at rest depends on the control.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._kernel import kernel
-from ..base import AbstractPlant, Array
+from ..base import AbstractPlant, Array, Linear
 from ..errors import InputError
 
 
@@ -64,6 +64,18 @@ class Pendulum(AbstractPlant):
             if not (math.isfinite(value) and allowed):
                 expected = {"length": "> 0", "damping": ">= 0"}.get(name, "that is finite")
                 raise InputError(f"Pendulum.{name}: expected a number {expected}, got {value!r}")
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Angle and rate."""
+        return "angle", "rate"
+
+    def linearize(self, x: Array, u: Array, inputs: Array) -> Linear:
+        A = np.zeros((len(x), 2, 2))
+        A[:, 0, 1], A[:, 1, 0], A[:, 1, 1] = 1, -self.gravity / self.length * np.cos(x[:, 0]), -self.damping
+        B, C = np.zeros((len(x), 2, 1)), np.zeros((len(x), 1, 2))
+        B[:, 1], C[:, :, 0] = 1, 1
+        return Linear(A, B, C, np.zeros((len(x), 1, 1)), np.zeros(len(x)))
 
     def params(self, batch: int) -> PendulumParams:
         return PendulumParams(self.gravity / self.length, float(self.damping))

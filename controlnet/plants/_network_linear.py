@@ -1,0 +1,202 @@
+"""A network of somas, apical compartments and a filtered control, near a state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..activations import slope
+from ..base import Array, Linear
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .network import DeepNetwork
+
+
+def compartments(net: DeepNetwork) -> dict[str, slice]:
+    """Give where the states of each kind of compartment lie, of those that have dynamics.
+
+    Parameters
+    ----------
+    net : DeepNetwork
+        The network.
+
+    Returns
+    -------
+    dict of slice
+        ``v``, ``v_apical`` and ``u_filtered``, as far as present.
+    """
+    sizes = {
+        "v": net.nneurons if net.soma == "dynamic" else 0,
+        "v_apical": net.nneurons if net.tau_apical is not None else 0,
+        "u_filtered": net.ninputs if net.tau_control is not None else 0,
+    }
+    ends = np.cumsum([*sizes.values()]).tolist()
+    return {name: slice(end - n, end) for (name, n), end in zip(sizes.items(), ends, strict=True) if n}
+
+
+def state_names(net: DeepNetwork) -> tuple[str, ...]:
+    """Give the names of the states.
+
+    Parameters
+    ----------
+    net : DeepNetwork
+        The network.
+
+    Returns
+    -------
+    tuple of str
+        As v1[0], v_apical2[3], u_filtered[1].
+    """
+    names: list[str] = []
+    for kind in compartments(net):
+        if kind == "u_filtered":
+            names += [f"{kind}[{j}]" for j in range(net.ninputs)]
+        else:
+            names += [f"{kind}{i}[{j}]" for i, n in enumerate(net.sizes[1:], start=1) for j in range(n)]
+    return tuple(names)
+
+
+def between_layers(net: DeepNetwork, voltages: Sequence[Array]) -> Array:
+    """Give F, how the basal voltages of all layers depend on the somatic voltages of the layer below.
+
+    Parameters
+    ----------
+    net : DeepNetwork
+        The network.
+    voltages : sequence of array (batch, n_i)
+        Somatic voltages by layer.
+
+    Returns
+    -------
+    array (batch, n, n)
+        W_i diag(phi'(v_{i-1})) from layer i - 1 to layer i, zero elsewhere.
+    """
+    edges = np.cumsum((0, *net.sizes[1:]))
+    F = np.zeros((len(voltages[0]), edges[-1], edges[-1]), net.dtype)
+    for i in range(1, len(net.weights)):
+        block = net.weights[i] * slope(net.activations[i - 1], voltages[i - 1])[:, np.newaxis]
+        F[:, edges[i] : edges[i + 1], edges[i - 1] : edges[i]] = block
+    return F
+
+
+def linear_network(net: DeepNetwork, x: Array, u: Array, inputs: Array) -> Linear:
+    """Linearise a network with feedback weights; the derivatives are exact.
+
+    Parameters
+    ----------
+    net : DeepNetwork
+        The network.
+    x : array (batch, nstates)
+        State.
+    u : array (batch, n_L)
+        Control.
+    inputs : array (batch, n_0)
+        Input patterns.
+
+    Returns
+    -------
+    Linear
+        tau_v dv/dt = (F - I) v + v_fb, tau_a dv_fb/dt = Q u_f - v_fb, tau_f du_f/dt = u - u_f, y = v_L for deviations.
+    """
+    where, Q, n, m = compartments(net), net.stacked_feedback(), net.nstates, net.ninputs
+    # Each row of these says how something depends on (x, u).
+    own, given = np.split(np.eye(n + m, dtype=net.dtype), [n])
+    rates = np.zeros((len(x), n, n + m), net.dtype)
+    control = own[where["u_filtered"]] if "u_filtered" in where else given
+    apical = own[where["v_apical"]] if "v_apical" in where else Q @ control
+    if "u_filtered" in where:
+        rates[:, where["u_filtered"]] = (given - control) / (net.tau_control or 1)
+    if "v_apical" in where:
+        rates[:, where["v_apical"]] = (Q @ control - apical) / (net.tau_apical or 1)
+    if "v" in where:
+        v = own[where["v"]]
+        rates[:, where["v"]] = (between_layers(net, split(net, x[:, where["v"]])) @ v - v + apical) / net.tau_v
+        output = np.broadcast_to(v[-m:], (len(x), m, n + m))
+    else:
+        output = net.jacobian(_instantaneous(net, x, u, inputs)) @ apical
+    return Linear(rates[:, :, :n], rates[:, :, n:], output[:, :, :n], output[:, :, n:], np.zeros(len(x)))
+
+
+def linear_network_step(net: DeepNetwork, dt: float, x: Array, u: Array, inputs: Array) -> Linear:
+    """Linearise the step that a network with feedback weights makes under `Sequential`; the derivatives are exact.
+
+    The filtered control moves first, then the apical compartments with it, then the somas layer by layer.
+
+    Parameters
+    ----------
+    net : DeepNetwork
+        The network.
+    dt : float
+        Step size.
+    x : array (batch, nstates)
+        State.
+    u : array (batch, n_L)
+        Control that is applied.
+    inputs : array (batch, n_0)
+        Input patterns.
+
+    Returns
+    -------
+    Linear
+        With g = dt / tau_v: v' = (I - g F)^-1 ((1 - g) v + g v_fb'), or F v in place of F v' where transmission is
+        delayed; v' = (I - F)^-1 v_fb' for instantaneous somas.
+
+    Raises
+    ------
+    InputError
+        If somas are instantaneous and transmission is delayed: the rates are states then.
+    """
+    where, Q, n, m = compartments(net), net.stacked_feedback(), net.nstates, net.ninputs
+    if net.discrete and "v" not in where:
+        raise InputError("DeepNetwork: instantaneous somas with delayed transmission have no state to linearise in")
+    # Each row of these says how something after the step depends on (x, u) before it.
+    own, control = np.split(np.eye(n + m, dtype=net.dtype), [n])
+    moved = np.zeros((len(x), n, n + m), net.dtype)
+    if "u_filtered" in where:
+        control = _relaxed(own[where["u_filtered"]], control, dt / (net.tau_control or 1))
+        moved[:, where["u_filtered"]] = control
+    apical = Q @ control
+    if "v_apical" in where:
+        apical = _relaxed(own[where["v_apical"]], apical, dt / (net.tau_apical or 1))
+        moved[:, where["v_apical"]] = apical
+    if "v" in where:
+        F, g, v = between_layers(net, split(net, x[:, where["v"]])), dt / net.tau_v, own[where["v"]]
+        drive = np.broadcast_to(_relaxed(v, apical, g), (len(x), *v.shape))
+        step = drive + g * F @ v if net.discrete else np.linalg.solve(np.eye(len(v), dtype=net.dtype) - g * F, drive)
+        moved[:, where["v"]], output = step, step[:, -m:]
+    else:
+        output = net.jacobian(_instantaneous(net, x, u, inputs)) @ apical
+    return Linear(moved[:, :, :n], moved[:, :, n:], output[:, :, :n], output[:, :, n:], np.zeros(len(x)))
+
+
+def _relaxed(own: Array, target: Array, gain: float) -> Array:
+    return (1 - gain) * own + gain * target
+
+
+def _instantaneous(net: DeepNetwork, x: Array, u: Array, inputs: Array) -> list[Array]:
+    """Give the voltages of somas without dynamics."""
+    where = compartments(net)
+    control = x[:, where["u_filtered"]] if "u_filtered" in where else u
+    apical = x[:, where["v_apical"]] if "v_apical" in where else control @ net.stacked_feedback().T
+    return net.voltages(inputs, split(net, apical))
+
+
+def split(net: DeepNetwork, stacked: Array) -> list[Array]:
+    """Cut an array of all neurons into layers.
+
+    Parameters
+    ----------
+    net : DeepNetwork
+        The network.
+    stacked : array (batch, n_1 + ... + n_L)
+        Something of each neuron.
+
+    Returns
+    -------
+    list of array (batch, n_i)
+        The layers.
+    """
+    return np.split(stacked, np.cumsum(net.sizes[1:-1]), axis=1)
