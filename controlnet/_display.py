@@ -258,3 +258,54 @@ def show_growth(growth: Mapping[str, Any]) -> None:
         least, *_, most = memory["mb_by_steps"]
         words = f"memory from {least} to {most} steps: {memory['grown_mb']:+.1f} MB, "
         console.print(words + f"at most {memory['bound_mb']:g}: {VERDICTS[memory['met']]}", highlight=False)
+
+
+SEEN = {
+    "samples": "samples",
+    "converged": "  with a steady state",
+    "condition_one": "condition 1: deviation of the norms",
+    "condition_two": "condition 2: share of Q in the row space of J",
+    "null_space_ratio": "share of Q u in the null space of J",
+    "stable": "stable, network at rest: samples",
+    "abscissa": "  spectral abscissa, mean",
+    "abscissa_worst": "  spectral abscissa, largest",
+    "loop_samples": "whole loop: samples",
+    "loop_stable": "  stable",
+    "loop_abscissa_worst": "  spectral abscissa, largest",
+    "loop_radius_worst": "  spectral radius of a step, largest",
+    "angle_to_bp": "update to BP, degrees",
+    "angle_to_gn": "  to GN",
+    "angle_to_mn": "  to MN",
+    "feedback_angle_to_transpose": "Q to J^T, degrees",
+    "feedback_angle_to_pseudoinverse": "  to J^+",
+}
+
+
+def show_examined(found: Mapping[str, Any]) -> None:
+    """Print what was seen of a run, with a verdict for each condition.
+
+    Parameters
+    ----------
+    found : mapping
+        What `Examined.as_dict` gave, with ``files`` if plots were written.
+    """
+    title = f"{found['experiment']}, {found['method']}, seed {found['seed']}"
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    rows = found["epochs"]
+    for epoch in rows:
+        table.add_column(f"epoch {epoch}", justify="right", no_wrap=True)
+    for name, heading in SEEN.items():
+        if any(name in row for row in rows.values()):
+            whole = name in ("samples", "converged", "stable", "loop_samples", "loop_stable")
+            values = (row.get(name) for row in rows.values())
+            table.add_row(heading, *(_number(int(v) if whole and v is not None else v) for v in values))
+    console = Console()
+    console.print(table)
+    for epoch, sentences in found["verdicts"].items():
+        for sentence in sentences:
+            console.print(f"epoch {epoch}: {sentence}", soft_wrap=True, highlight=False, markup=False)
+    if found["recorded"]:
+        console.print(f"recorded during training: {len(found['recorded']['epoch'])} looks", highlight=False)
+    for file in found.get("files", ()):
+        console.print(file, soft_wrap=True, highlight=False, markup=False)

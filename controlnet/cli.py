@@ -189,6 +189,45 @@ def show(run: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--at", type=click.IntRange(min=0), metavar="EPOCH", help="Epoch to look at; the last if not given.")
+@click.option("--samples", type=click.IntRange(min=1), help="Training samples to look at; as RUN's settings say.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="DIR", help="Write plots there, as SVG and PNG.")
+@click.option("--data-dir", type=click.Path(path_type=Path), envvar="CONTROLNET_DATA", show_envvar=True, metavar="DIR")
+@click.option("--threads", type=click.IntRange(min=1), help="Number of threads; the result does not depend on it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def analyze(
+    run: Path,
+    at: int | None,
+    samples: int | None,
+    plot: Path | None,
+    data_dir: Path | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Look at the network of RUN under control: conditions, stability and alignment, before learning and after.
+
+    An epoch that is neither the first nor the last is trained up to once more.
+    """
+    from .experiments.examining import examine
+
+    examined = examine(run, at=at, samples=samples, data_dir=data_dir, threads=threads)
+    files: list[str] = []
+    if plot is not None:
+        from .experiments.examined_plots import draw_all
+
+        plot.mkdir(parents=True, exist_ok=True)
+        files = [str(file) for file in draw_all(examined, plot)]
+    found = examined.as_dict() | ({"files": files} if plot is not None else {})
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    from ._display import show_examined
+
+    show_examined(found)
+
+
+@main.command()
 @click.option(
     "--quick", is_flag=True, help="Fewer rows and rounds, memory only where it has a bound; less than a minute."
 )

@@ -1,16 +1,40 @@
 """Looking at networks under control: Jacobians, conditions, stability, and angles between updates."""
 
-from .alignment import angle, angles_by_layer, feedback_angle
-from .conditions import condition_two
+from .alignment import (
+    Angles,
+    FeedbackAngles,
+    alignment,
+    angle,
+    angles_by_layer,
+    distance_to_analytic,
+    feedback_alignment,
+    feedback_angle,
+)
+from .conditions import NormSpread, condition_one, condition_two, null_space_ratio
 from .jacobian import jacobian
-from .stability import loop_matrices, spectral_abscissa
+from .margins import Margins, margins, stability_map
+from .stability import Stability, loop_matrices, separated_eigenvalues, spectral_abscissa, stability
 
 __all__ = [
+    "Angles",
+    "FeedbackAngles",
+    "Margins",
+    "NormSpread",
+    "Stability",
+    "alignment",
     "angle",
     "angles_by_layer",
+    "condition_one",
     "condition_two",
+    "distance_to_analytic",
+    "feedback_alignment",
     "feedback_angle",
     "jacobian",
     "loop_matrices",
+    "margins",
+    "null_space_ratio",
+    "separated_eigenvalues",
     "spectral_abscissa",
+    "stability",
+    "stability_map",
 ]

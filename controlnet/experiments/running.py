@@ -7,14 +7,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from .._parallel import one_blas_thread
 from ..base import Array
 from ..data import Dataset, load
 from ..errors import ConfigError, DivergedError, LearningDivergedError
 from ..provenance import describe_machine
 from ..storage import Run, claim_folder, write_run
 from .config import Plan, to_store
+from .probe import Row
 from .settings import Settings
 from .training import Epoch, Trainer, Watcher, seeds
+
+PROBED = "probe_"
+"""How the names of the diagnostics begin that were recorded during training, a number for each look."""
 
 
 def new_folder(settings: Settings) -> Path:
@@ -77,16 +84,18 @@ def run_experiment(
     settings, watcher = plan.settings, watcher or Watcher()
     with claim_folder(folder):
         dataset = load(settings.data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir)
-        dataset = _chosen(dataset, settings)
+        dataset = chosen(dataset, settings)
         trainer = Trainer(settings, dataset, threads, watcher)
         peers = {peer.method: Trainer(peer, dataset, threads, watcher) for peer in plan.peers}
         recorder = _Recorder(plan, folder)
+        recorder.look(trainer, 0)
         recorder.save(trainer.plant.parameters)
         for epoch in trainer.epochs():
             recorder.history.append(epoch)
+            recorder.look(trainer, epoch.epoch)
             recorder.save(trainer.plant.parameters)
             watcher.on_epoch(epoch)
-        recorder.diagnostics = trainer.diagnostics()
+        recorder.diagnostics |= trainer.diagnostics()
         recorder.save(trainer.plant.parameters)
         for method, peer in peers.items():
             recorder.peers[method] = _train_peer(peer)
@@ -94,8 +103,26 @@ def run_experiment(
         return recorder.summary()
 
 
-def _chosen(dataset: Dataset, settings: Settings) -> Dataset:
-    """Give the part of a dataset that the settings ask for."""
+def chosen(dataset: Dataset, settings: Settings) -> Dataset:
+    """Give the part of a dataset that the settings ask for.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The whole.
+    settings : Settings
+        The experiment; ``data.train_samples`` counts.
+
+    Returns
+    -------
+    Dataset
+        The same, or with fewer training samples.
+
+    Raises
+    ------
+    ConfigError
+        If more are asked for than there are.
+    """
     number, most = settings.data.train_samples, len(dataset.train.labels)
     if number is None:
         return dataset
@@ -146,7 +173,20 @@ class _Recorder:
         self.history: list[Epoch] = []
         self.peers: dict[str, dict[str, Any]] = {}
         self.diagnostics: dict[str, Array] = {}
+        self.looks: list[Row] = []
         self.provenance = describe_machine()
+
+    def look(self, trainer: Trainer, epoch: int) -> None:
+        """Add a row of what is looked at, if this epoch is one of those."""
+        every, epochs = self.plan.settings.diagnostics.every, self.plan.settings.train.epochs
+        if not every or (epoch % every and epoch != epochs):
+            return
+        with one_blas_thread():
+            self.looks.append({"epoch": epoch, **trainer.probe().look(trainer.plant).row})
+        names = dict.fromkeys(name for row in self.looks for name in row)
+        self.diagnostics |= {
+            f"{PROBED}{name}": np.array([row.get(name, np.nan) for row in self.looks]) for name in names
+        }
 
     def summary(self) -> dict[str, Any]:
         settings = self.plan.settings

@@ -203,6 +203,17 @@ class Feedback(StrictTable, frozen=True):
     pretraining_optimizer: Adam | SGD | RMSprop | None = None
 
 
+class Diagnostics(StrictTable, frozen=True):
+    """``[diagnostics]``: what is looked at during training, on the first so many training samples.
+
+    With `every` > 0 before the first epoch, after every so many, and after the last.
+    """
+
+    every: Annotated[int, Meta(ge=0, le=10**9)] = 0
+    samples: Count = 32
+    quantities: tuple[Literal["conditions", "stability", "alignment"], ...] = ("conditions", "stability", "alignment")
+
+
 class Train(StrictTable, frozen=True):
     """``[train]``: the schedule."""
 
@@ -227,3 +238,4 @@ class Settings(StrictTable, frozen=True):
     optimizer: Adam | SGD | RMSprop = Adam()
     feedback: Feedback = Feedback()
     train: Train = Train()
+    diagnostics: Diagnostics = Diagnostics()

@@ -19,6 +19,7 @@ from ..errors import ConfigError, DivergedError, InputError, LearningDivergedErr
 from ..objective import Lesson
 from ._tally import Tally
 from .phases import Optimizers, Phase, feedback_phase, forward_phase, make_network, sleeps
+from .probe import Probe
 from .settings import Settings
 
 PURPOSES = ("split", "init", "shuffle", "noise", "feedback shuffle")
@@ -320,6 +321,23 @@ class Trainer:
             angles = angles_by_layer(wanted, bp)
             found["angle_to_bp"] = np.array([angles[f"W{i}"] for i in range(len(self.plant.weights))])
         return found
+
+    def probe(self, samples: int | None = None) -> Probe:
+        """Give what looks at the network on the first training samples.
+
+        Parameters
+        ----------
+        samples : int, optional
+            How many; as the settings say if not given.
+
+        Returns
+        -------
+        Probe
+            Looks as often as it is asked, and changes nothing.
+        """
+        first = slice(samples or self.settings.diagnostics.samples)
+        given = self._inputs[first], self.dataset.train.labels[first]
+        return Probe(self.settings, self.forward, *given, self.threads)
 
     def error_percent(self, split: Split) -> float:
         """Give the share of wrongly classified samples of a split.

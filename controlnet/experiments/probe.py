@@ -1,0 +1,166 @@
+"""Looks at a network under control on a fixed batch: conditions, stability and alignment, as numbers of one row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..analysis import (
+    Stability,
+    alignment,
+    condition_one,
+    condition_two,
+    feedback_alignment,
+    null_space_ratio,
+    separated_eigenvalues,
+    stability,
+)
+from ..base import Array
+from ..equilibrium import Equilibrium
+from ..objective import Lesson
+from .methods import METHODS
+from .phases import Phase
+from .settings import Settings
+
+Row: TypeAlias = dict[str, float]
+
+REFERENCES = ("bp", "gn", "mn")
+WHOLE_LOOPS = 4
+"""Samples whose whole loop is linearised: its matrix has as many rows as there are neurons."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a probe saw.
+
+    Parameters
+    ----------
+    row : dict of float
+        Numbers by name; NaN where something is not defined.
+    steady : Equilibrium or None
+        The steady states; None for methods without a controller.
+    separated : array (samples, n_L)
+        Eigenvalues of -(a E J Q + b I).
+    whole : Stability or None
+        Of the first samples: eigenvalues of the whole loop.
+    """
+
+    row: Row
+    steady: Equilibrium | None
+    separated: Array
+    whole: Stability | None
+
+
+class Probe:
+    """A batch that a training looks at now and then, without any influence on it.
+
+    Parameters
+    ----------
+    settings : Settings
+        The experiment; ``[diagnostics]`` names the quantities.
+    phase : Phase
+        The phase in which the forward weights learn.
+    inputs : array (samples, n_0)
+        Input patterns.
+    labels : array (samples,)
+        Their labels.
+    threads : int, optional
+        Number of threads.
+    """
+
+    def __init__(self, settings: Settings, phase: Phase, inputs: Array, labels: Array, threads: int | None) -> None:
+        method = METHODS[settings.method]
+        self.phase, self.inputs, self.labels, self.threads = phase, inputs, labels, threads
+        self.quantities = settings.diagnostics.quantities
+        self.damping = settings.law.damping
+        self.controlled = (method.simulates or method.steady or method.analytic) and (
+            settings.network.feedback != "jacobian-transpose"
+        )
+
+    def look(self, plant: Any) -> Look:
+        """Look at a network.
+
+        Parameters
+        ----------
+        plant : DeepNetwork
+            The network as it is now.
+
+        Returns
+        -------
+        Look
+            The numbers, and what they were made of.
+        """
+        loop = self.phase.loop(plant)
+        lesson = Lesson(loop.plant, self.inputs, self.labels, self.phase.objective, self.phase.dt, self.phase.steps)
+        row: Row = {"samples": len(self.labels)}
+        steady, separated, whole = None, np.empty((0, plant.noutputs), complex), None
+        if self.controlled:
+            steady = lesson.steady_state(loop)
+            row["converged"] = int(steady.converged.sum())
+        if "conditions" in self.quantities:
+            row |= _conditions(loop.plant, lesson, steady)
+        if "stability" in self.quantities and steady is not None:
+            separated, whole = separated_eigenvalues(loop, steady, self.threads), self._whole(loop, steady)
+            row |= _stability(separated, whole, len(self.labels))
+        if "alignment" in self.quantities:
+            row |= _alignment(loop, lesson, self.damping, self.controlled)
+        return Look(row, steady, separated, whole)
+
+    def _whole(self, loop: Any, steady: Equilibrium) -> Stability | None:
+        if loop.plant.discrete:
+            return None
+        return stability(loop, steady.part(slice(WHOLE_LOOPS)), self.phase.dt)
+
+
+def _conditions(plant: Any, lesson: Lesson, steady: Equilibrium | None) -> Row:
+    below = [np.asarray(lesson.inputs, plant.dtype), *lesson.rates[:-1]]
+    row = {"condition_one": _mean(condition_one(below).deviation)}
+    if steady is not None:
+        J, Q = plant.jacobian(lesson.voltages), plant.stacked_feedback()
+        row["condition_two"] = _mean(condition_two(J, Q))
+        found = steady.converged
+        row["null_space_ratio"] = _mean(null_space_ratio(J[found], steady.u[found] @ Q.T)) if found.any() else np.nan
+    return row
+
+
+def _stability(separated: Array, whole: Stability | None, samples: int) -> Row:
+    abscissa = separated.real.max(axis=1)
+    known = np.isfinite(abscissa)
+    row = {
+        "abscissa": _mean(abscissa),
+        "abscissa_worst": float(abscissa[known].max()) if known.any() else np.nan,
+        "stable": int((abscissa < 0).sum()),
+    }
+    if whole is not None and whole.converged.any():
+        row |= {
+            "loop_samples": len(whole.converged),
+            "loop_stable": int(whole.stable.sum()),
+            "loop_abscissa_worst": float(np.nanmax(whole.max_real_eigenvalue)),
+            "loop_radius_worst": np.nan if whole.radius is None else float(np.nanmax(whole.radius)),
+        }
+    return row
+
+
+def _alignment(loop: Any, lesson: Lesson, damping: float, controlled: bool) -> Row:
+    with np.errstate(all="ignore"):
+        change = loop.law.propose(loop, lesson).change
+    wanted = {name: array for name, array in change.items() if name[0] in "Wb"}
+    row = {
+        f"angle_to_{name}": found.whole
+        for name, found in alignment(loop, lesson, wanted, REFERENCES, damping=damping).items()
+    }
+    if controlled:
+        angles = feedback_alignment(loop.plant, lesson.voltages)
+        row |= {
+            "feedback_angle_to_transpose": _mean(angles.to_transpose),
+            "feedback_angle_to_pseudoinverse": _mean(angles.to_pseudoinverse),
+        }
+    return row
+
+
+def _mean(values: Array) -> float:
+    """Give the mean of those that are defined; how many are is counted elsewhere."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
