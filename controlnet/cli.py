@@ -139,10 +139,11 @@ def _watcher(quiet: bool) -> Any:
 @main.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_(as_json: bool) -> None:
-    """List experiments, methods, datasets, plants and controllers."""
+    """List experiments, methods, datasets, figures, plants and controllers."""
     from .controllers import CONTROLLERS
     from .data import DATASETS
     from .experiments import METHODS, catalogue
+    from .figures import FIGURES
     from .plants import PLANTS
 
     def first_line(thing: Any) -> str:
@@ -152,6 +153,7 @@ def list_(as_json: bool) -> None:
         "experiments": catalogue(),
         "methods": {name: method.description for name, method in METHODS.items()},
         "datasets": {name: entry.description for name, entry in DATASETS.items()},
+        "figures": {name: entry.description for name, entry in FIGURES.items()},
         "plants": {name: first_line(plant) for name, plant in PLANTS.items()},
         "controllers": {name: first_line(controller) for name, controller in CONTROLLERS.items()},
     }
@@ -225,6 +227,26 @@ def analyze(
     from ._display import show_examined
 
     show_examined(found)
+
+
+@main.command()
+@click.argument("name", default="all")
+@click.option("--quick", is_flag=True, help="Shorter trainings and fewer seeds, with the same statements.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="figures", metavar="DIR", help="Where; figures/ if not given."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of networks and data; 0 if not given.")
+@click.option("--threads", type=click.IntRange(min=1), help="Number of threads; the result does not depend on it.")
+def figure(name: str, quick: bool, out: Path, seed: int, threads: int | None) -> None:
+    """Draw a figure of the papers as SVG, PNG and PDF, its data beside it as CSV: NAME, or all of them.
+
+    Names are listed by `controlnet list`.
+    """
+    from .figures import FIGURES, draw
+
+    for each in FIGURES if name == "all" else (name,):
+        for file in draw(each, out, quick, threads, seed):
+            click.echo(file)
 
 
 @main.command()

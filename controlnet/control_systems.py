@@ -54,8 +54,10 @@ def linear_system(
     if transfer not in (*OUTPUTS, "open-loop"):
         raise InputError(f"transfer: expected one of {', '.join((*OUTPUTS, 'open-loop'))}, got {transfer!r}")
     one = steady.sample(sample)
-    if not np.isfinite(one.u).all() or not np.isfinite(one.x).all():
-        raise InputError(f"sample {sample}: there is no steady state to linearise at")
+    if not one.converged[0]:
+        raise InputError(
+            f"sample {sample}: expected a stable steady state to linearise at, got none (residual {one.residual[0]:.3g})"
+        )
     parts, n = linear_loop(loop, one), loop.plant.noutputs
     if transfer == "open-loop":
         matrices, source, sink = parts.opened(), "e", "y"

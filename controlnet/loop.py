@@ -240,7 +240,8 @@ class ClosedLoop:
         Returns
         -------
         control.StateSpace
-            Its states, those of plant and controller, its inputs and its outputs have names.
+            Its states, those of plant and controller, its inputs and its outputs have names.  python-control's root
+            locus goes through polynomials, which cannot carry more than about ten states: take poles of feedback.
 
         Raises
         ------

@@ -1,5 +1,6 @@
 """Looking at networks under control: Jacobians, conditions, stability, and angles between updates."""
 
+from ..linear_loop import step_matrices
 from .alignment import (
     Angles,
     FeedbackAngles,
@@ -13,7 +14,7 @@ from .alignment import (
 from .conditions import NormSpread, condition_one, condition_two, null_space_ratio
 from .jacobian import jacobian
 from .margins import Margins, margins, stability_map
-from .stability import Stability, loop_matrices, separated_eigenvalues, spectral_abscissa, stability
+from .stability import Stability, eigenvalues_of_jq, loop_matrices, separated_eigenvalues, spectral_abscissa, stability
 
 __all__ = [
     "Angles",
@@ -27,6 +28,7 @@ __all__ = [
     "condition_one",
     "condition_two",
     "distance_to_analytic",
+    "eigenvalues_of_jq",
     "feedback_alignment",
     "feedback_angle",
     "jacobian",
@@ -37,4 +39,5 @@ __all__ = [
     "spectral_abscissa",
     "stability",
     "stability_map",
+    "step_matrices",
 ]

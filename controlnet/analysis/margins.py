@@ -125,8 +125,10 @@ def stability_map(
     InputError
         If there are not two, or a part has no such number.
     """
-    if len(parameters) != 2:
-        raise InputError(f"parameters: expected two, got {len(parameters)}")
+    if len(parameters) != 2 or not all(len(values) for values in parameters.values()):
+        raise InputError(
+            f"parameters: expected two with values, got { {name: len(v) for name, v in parameters.items()} }"
+        )
     (first, rows), (second, columns) = parameters.items()
     found = []
     for one in rows:

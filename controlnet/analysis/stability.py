@@ -166,7 +166,8 @@ def stability(loop: ClosedLoop, steady: Equilibrium, dt: float | None = None) ->
     Returns
     -------
     Stability
-        Eigenvalues, spectral radius and what they mean.
+        Eigenvalues, spectral radius and what they mean.  A plant that is unstable on its own has no steady state that
+        root finding could tell, even if its loop is stable.
 
     Raises
     ------
@@ -185,6 +186,24 @@ def stability(loop: ClosedLoop, steady: Equilibrium, dt: float | None = None) ->
         if radius is not None and dt is not None:
             radius[part] = np.abs(np.linalg.eigvals(step_matrices(loop, some, dt))).max(axis=1)
     return Stability(eigenvalues, separated_eigenvalues(loop, steady), radius, dt, steady.converged, error)
+
+
+def eigenvalues_of_jq(network: Any, voltages: Sequence[Array]) -> Array:
+    """Give the eigenvalues of J Q at some voltages: control converges where all real parts are positive.
+
+    Parameters
+    ----------
+    network : DeepNetwork
+        The network.
+    voltages : sequence of array (batch, n_i)
+        Somatic voltages by layer: ``network.voltages(inputs)`` for the feed-forward state.
+
+    Returns
+    -------
+    array (batch, n_L)
+        Complex eigenvalues.
+    """
+    return np.asarray(np.linalg.eigvals(network.gain(network.rates(voltages))))
 
 
 def separated_eigenvalues(loop: ClosedLoop, steady: Equilibrium, threads: int | None = None) -> Array:
