@@ -97,3 +97,19 @@ def cut_signals(plant: AbstractPlant, record: Sequence[str], taken: Sequence[Arr
         signals[name] = layers[0] if name in SIGNALS else layers
         first = edges[-1]
     return signals
+
+
+def joined(parts: Sequence[Array]) -> Array:
+    """Put what the blocks have together, batch first.
+
+    Parameters
+    ----------
+    parts : sequence of array (n, samples)
+        One entry a block.
+
+    Returns
+    -------
+    array (batch, n)
+        A copy.
+    """
+    return np.concatenate(parts, axis=1).T.copy()

@@ -56,7 +56,7 @@ def linear_system(
     one = steady.sample(sample)
     if not one.converged[0]:
         raise InputError(
-            f"sample {sample}: expected a stable steady state to linearise at, got none (residual {one.residual[0]:.3g})"
+            f"sample {sample}: there is no stable steady state to linearise at (residual {one.residual[0]:.3g})"
         )
     parts, n = linear_loop(loop, one), loop.plant.noutputs
     if transfer == "open-loop":

@@ -15,7 +15,7 @@ from ._arguments import check_batch, check_weight
 from ._blocks import Job, run_block, run_blocks
 from ._loop import Clock, bind, bind_visit
 from ._random import seed_sequence
-from ._recording import SIGNALS, chosen_rows, cut_signals, layout
+from ._recording import SIGNALS, chosen_rows, cut_signals, joined, layout
 from .base import AbstractController, AbstractIntegrator, AbstractLaw, AbstractPlant, Array, Frozen, System
 from .comparator import AbstractComparator, Difference
 from .errors import DimensionError, InputError
@@ -176,8 +176,8 @@ class ClosedLoop:
         return Response(
             t=clock.start + float(dt) * np.arange(0, clock.steps + 1, clock.every),
             signals=cut_signals(self.plant, record, [result.taken for result in results]),
-            final={name: _joined([result.final[name] for result in results]) for name in SIGNALS},
-            mean={name: _joined([result.mean[name] for result in results]) for name in "ue"},
+            final={name: joined([result.final[name] for result in results]) for name in SIGNALS},
+            mean={name: joined([result.mean[name] for result in results]) for name in "ue"},
             change=self.law.collect(self.plant, gathered, len(problem.initial), clock.steps),
             simulated_steps=np.concatenate([result.simulated for result in results]),
             extension_error=np.concatenate([result.error for result in results]),
@@ -240,8 +240,8 @@ class ClosedLoop:
         Returns
         -------
         control.StateSpace
-            Its states, those of plant and controller, its inputs and its outputs have names.  python-control's root
-            locus goes through polynomials, which cannot carry more than about ten states: take poles of feedback.
+            With named states, inputs and outputs.  python-control's root locus goes through polynomials, which cannot
+            carry more than about ten states: take poles of feedback.
 
         Raises
         ------
@@ -350,7 +350,3 @@ class ClosedLoop:
         number, averaged = self.plant.dtype.type, max(1, int(steps or 1) // 4)
         grid = (0.0, number(dt), int(steps or 1), int(every), number(limit), self.integrator.delay)
         return Clock(*grid, averaged, number(1 / averaged))
-
-
-def _joined(parts: list[Array]) -> Array:
-    return np.concatenate(parts, axis=1).T.copy()

@@ -126,9 +126,8 @@ def stability_map(
         If there are not two, or a part has no such number.
     """
     if len(parameters) != 2 or not all(len(values) for values in parameters.values()):
-        raise InputError(
-            f"parameters: expected two with values, got { {name: len(v) for name, v in parameters.items()} }"
-        )
+        given = {name: len(values) for name, values in parameters.items()}
+        raise InputError(f"parameters: expected two, each with values, got {given}")
     (first, rows), (second, columns) = parameters.items()
     found = []
     for one in rows:
