@@ -314,7 +314,7 @@ def test_a_damaged_idx_file_is_named(mnist: Path, name: str) -> None:
 
 def test_list_names_everything() -> None:
     listed = json.loads(done("list", "--json").stdout)
-    assert set(listed) == {"experiments", "methods", "datasets", "plants", "controllers"}
+    assert set(listed) == {"experiments", "methods", "datasets", "figures", "plants", "controllers"}
     assert set(listed["methods"]) == set(METHODS)
     assert {"digits", "mnist"} <= set(listed["experiments"])
     printed = done("list").stdout.split()
