@@ -185,6 +185,25 @@ class AbstractPlant(ABC):
         """
         return linear_plant(self, x, u, inputs)
 
+    def linearize_minimal(self, x: Array, u: Array, inputs: Array) -> Linear:
+        """Give the same transfer function from u to y with fewer states, if the plant knows how.
+
+        Parameters
+        ----------
+        x : array (batch, nstates)
+            State.
+        u : array (batch, ninputs)
+            Control.
+        inputs : array (batch, nexogenous)
+            Exogenous input.
+
+        Returns
+        -------
+        Linear
+            A, B, C, D; the states are not those of the plant.
+        """
+        return self.linearize(x, u, inputs)
+
     def linearize_step(self, dt: float, x: Array, u: Array, inputs: Array) -> Linear:
         """Give the plant's own step near a state, by differences of its kernels if it does not know better.
 

@@ -24,7 +24,7 @@ OUTPUTS = {"closed-loop": "y", "sensitivity": "e", "control": "u"}
 
 
 def linear_system(
-    loop: ClosedLoop, steady: Equilibrium, sample: int = 0, transfer: Transfer = "closed-loop"
+    loop: ClosedLoop, steady: Equilibrium, sample: int = 0, transfer: Transfer = "closed-loop", minimal: bool = False
 ) -> StateSpace:
     """Give a loop near the steady state of one sample as a linear system.
 
@@ -38,6 +38,8 @@ def linear_system(
         The sample.
     transfer : {"closed-loop", "open-loop", "sensitivity", "control"}
         From r to y, from e to the compared output with the loop cut there, from r to e, or from r to u.
+    minimal : bool
+        Whether the plant may leave out states that its control does not reach.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def linear_system(
         raise InputError(
             f"sample {sample}: there is no stable steady state to linearise at (residual {one.residual[0]:.3g})"
         )
-    parts, n = linear_loop(loop, one), loop.plant.noutputs
+    parts, n = linear_loop(loop, one, minimal), loop.plant.noutputs
     if transfer == "open-loop":
         matrices, source, sink = parts.opened(), "e", "y"
     else:
@@ -66,9 +68,8 @@ def linear_system(
         rows = slice("yue".index(sink) * n, ("yue".index(sink) + 1) * n)
         matrices = matrices._replace(C=matrices.C[:, rows], D=matrices.D[:, rows])
     A, B, C, D = (matrix[0] for matrix in matrices[:4])
-    return control.ss(
-        A, B, C, D, states=_states(loop), inputs=_names(source, n), outputs=_names(sink, n), name=transfer
-    )
+    states = _names("s", len(A)) if minimal else _states(loop)
+    return control.ss(A, B, C, D, states=states, inputs=_names(source, n), outputs=_names(sink, n), name=transfer)
 
 
 def nonlinear_system(loop: ClosedLoop, inputs: Any = None) -> NonlinearIOSystem:

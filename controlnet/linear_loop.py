@@ -77,7 +77,7 @@ class LinearLoop:
         return Linear(states, inputs, outputs, E @ D @ Dc, self.error)
 
 
-def linear_loop(loop: ClosedLoop, steady: Equilibrium) -> LinearLoop:
+def linear_loop(loop: ClosedLoop, steady: Equilibrium, minimal: bool = False) -> LinearLoop:
     """Linearise a loop at the steady states of a batch, in continuous time.
 
     Parameters
@@ -86,6 +86,8 @@ def linear_loop(loop: ClosedLoop, steady: Equilibrium) -> LinearLoop:
         The loop.
     steady : Equilibrium
         What ``loop.equilibrium`` gave.
+    minimal : bool
+        Whether the plant may leave out states that its control does not reach.
 
     Returns
     -------
@@ -103,8 +105,9 @@ def linear_loop(loop: ClosedLoop, steady: Equilibrium) -> LinearLoop:
             "(analysis.step_matrices), or the network with instantaneous transmission"
         )
     e = loop.comparator.compare(steady.reference, steady.y)
+    linearize = loop.plant.linearize_minimal if minimal else loop.plant.linearize
     return LinearLoop(
-        plant=loop.plant.linearize(steady.x, steady.u, steady.inputs),
+        plant=linearize(steady.x, steady.u, steady.inputs),
         sensitivity=loop.comparator.sensitivity(steady.y),
         controller=linear_controller(loop.controller, controller_state(loop.controller, steady.u, e), e),
     )

@@ -225,7 +225,9 @@ class ClosedLoop:
         options: dict[str, Any] = {"tolerance": tolerance, "max_iterations": max_iterations, "threads": threads}
         return solve(self, problem.reference[0], rests, guess=guess, **options)
 
-    def linearize(self, steady: Equilibrium, sample: int = 0, transfer: Transfer = "closed-loop") -> StateSpace:
+    def linearize(
+        self, steady: Equilibrium, sample: int = 0, transfer: Transfer = "closed-loop", minimal: bool = False
+    ) -> StateSpace:
         """Give the loop near the steady state of one sample, in continuous time, for python-control.
 
         Parameters
@@ -236,12 +238,13 @@ class ClosedLoop:
             The sample.
         transfer : {"closed-loop", "open-loop", "sensitivity", "control"}
             From r to y; from e to y with the loop cut at e; from r to e; from r to u.
+        minimal : bool
+            Leave out states that the control does not reach: n_L for each layer remain, enough for a root locus.
 
         Returns
         -------
         control.StateSpace
-            With named states, inputs and outputs.  python-control's root locus goes through polynomials, which cannot
-            carry more than about ten states: take poles of feedback.
+            With named states, inputs and outputs.
 
         Raises
         ------
@@ -250,7 +253,7 @@ class ClosedLoop:
         """
         from .control_systems import linear_system
 
-        return linear_system(self, steady, sample, transfer)
+        return linear_system(self, steady, sample, transfer, minimal)
 
     def to_control(self, inputs: Any = None) -> NonlinearIOSystem:
         """Give the loop in continuous time as a nonlinear system of python-control, from r to (y, u, e).

@@ -30,10 +30,8 @@ def draw(systems, path):
     bode = np.array([[panels["size"]], [panels["phase"]]])
     control.bode_plot(list(systems.values()), OMEGA, ax=bode, label=list(systems), title="")
     name, cut = next(iter(systems.items()))
-    poles = np.array([control.feedback(gain * cut).poles() for gain in np.linspace(0, 3, 301)])
-    panels["locus"].plot(poles.real, poles.imag, "k.", markersize=2)
-    panels["locus"].axvline(0, color="gray", linewidth=0.8)
-    panels["locus"].set(title=f"closed poles of {name}, gain 0 to 3", xlabel="real part", ylabel="imaginary part")
+    control.root_locus_map(cut, gains=np.linspace(0, 3, 301)).plot(ax=panels["locus"], title="")
+    panels["locus"].set(title=f"closed poles of {name}, gain 0 to 3", xlim=(-14, 3), ylim=(-8, 8), xlabel="real part", ylabel="imaginary part")
     figure.savefig(path)
 
 
@@ -45,7 +43,7 @@ if __name__ == "__main__":
         for name, controller in CONTROLLERS.items():
             loop = cn.ClosedLoop(network, controller)
             steady = loop.equilibrium(cn.Lesson(network, inputs, labels, NUDGED).reference, inputs=inputs)
-            closed, cut = loop.linearize(steady), loop.linearize(steady, transfer="open-loop")
+            closed, cut = (loop.linearize(steady, 0, each, minimal=True) for each in ("closed-loop", "open-loop"))
             systems[f"{name} {when}"] = cut
             encircled = control.nyquist_response(cut).count
             gain, phase, *_ = control.stability_margins(control.frequency_response(cut, OMEGA))

@@ -91,9 +91,10 @@ def test_closed_loop_is_what_is_asked_for_by_default() -> None:
     assert control.dcgain(loop.linearize(steady)) == pytest.approx(1)
 
 
-def test_softmax_is_part_of_the_loop_but_not_of_y() -> None:
+@pytest.mark.parametrize("soma", ["dynamic", "instantaneous"])
+def test_softmax_is_part_of_the_loop_but_not_of_y(soma: str) -> None:
     """From e to what is compared with r; y itself is the plant's output."""
-    loop = ClosedLoop(network(), PI(k_p=0.6, leak=0.1), comparator=SoftmaxDifference())
+    loop = ClosedLoop(network(soma=soma), PI(k_p=0.6, leak=0.1), comparator=SoftmaxDifference())
     steady = loop.equilibrium([0.3, 0.7], inputs=task()[1])
     E = loop.comparator.sensitivity(steady.y)[1]
     systems: Any = {name: loop.linearize(steady, 1, name) for name in ("closed-loop", "open-loop", "sensitivity")}

@@ -253,23 +253,24 @@ def test_steps_of_sequential(name: str, plant: control.StateSpace, order: Any) -
         deviation = M @ deviation
 
 
-SEQUENTIAL: dict[str, tuple[dict[str, Any], Any]] = {
-    "soma": ({}, "new"),
-    "old control": ({}, "old"),
-    "apical compartment": ({"tau_apical": 0.1}, "new"),
-    "filtered control": ({"tau_apical": 0.07, "tau_control": 0.06, "tau_v": 0.1}, "new"),
-    "delayed": ({"transmission": "delayed", "tau_apical": 0.1}, "new"),
-    "instantaneous": ({"soma": "instantaneous"}, "new"),
-    "linear": ({"activation": "linear"}, "new"),
+SEQUENTIAL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "soma": ({}, {}),
+    "old control": ({}, {"integrator": Sequential(control="old")}),
+    "apical compartment": ({"tau_apical": 0.1}, {}),
+    "filtered control": ({"tau_apical": 0.07, "tau_control": 0.06, "tau_v": 0.1}, {}),
+    "delayed": ({"transmission": "delayed", "tau_apical": 0.1}, {}),
+    "instantaneous": ({"soma": "instantaneous"}, {}),
+    "linear": ({"activation": "linear"}, {}),
+    "softmax": ({}, {"comparator": SoftmaxDifference()}),
 }
 
 
 @pytest.mark.parametrize("name", SEQUENTIAL)
 def test_networks_settle_at_the_predicted_rate(name: str) -> None:
     """The slowest part of small deviations, which a left eigenvector picks out, shrinks by the largest eigenvalue."""
-    options, order = SEQUENTIAL[name]
+    options, parts = SEQUENTIAL[name]
     net = network(**{"feedback": "weight-product", **options})
-    loop = ClosedLoop(net, Integral(leak=0.05), integrator=Sequential(control=order), compiled=False)
+    loop = ClosedLoop(net, Integral(leak=0.5), **parts, compiled=False)
     steady, (r, x), dt = steady_network(loop), task(), 0.05
     response = loop.simulate(r, inputs=x, dt=dt, steps=600, record=("x", "y", "u"))
     states = np.concatenate([response.x - steady.x, response.y - steady.y, *[response.u - steady.u] * 2], axis=2)

@@ -84,6 +84,14 @@ def test_samples_without_a_steady_state_are_nan() -> None:
     np.testing.assert_array_equal(found.radius[:2], alone.radius)
 
 
+def test_what_did_not_converge_does_not_count_even_if_it_would_be_stable() -> None:
+    loop, found = lags(1.0, integrator=RK4())
+    steady = Equilibrium(**{**vars(found), "converged": np.array([False])})
+    assert stability(loop, found).stable.all()
+    assert stability(loop, steady).verdict() == "of 1 samples 0 stable, 1 without a steady state"
+    assert np.isnan([margins(loop, steady).gain, margins(loop, steady).leak]).all()
+
+
 def test_nothing_converged() -> None:
     loop, steady = pendulums(integrator=Euler())
     found = stability(loop, steady.sample(2), dt=0.01)
@@ -192,6 +200,8 @@ def test_threads_do_not_change_the_bits() -> None:
     steady = loop.equilibrium(r, inputs=x)
     one, three, all_ = (separated_eigenvalues(loop, steady, threads) for threads in (1, 3, None))
     assert one.tobytes() == three.tobytes() == all_.tobytes()
+    alone = np.concatenate([separated_eigenvalues(loop, steady.sample(i)) for i in range(150)])
+    np.testing.assert_allclose(np.sort_complex(one), np.sort_complex(alone), rtol=0, atol=1e-12)
 
 
 @given(k_i=st.floats(0.2, 1.5), k_p=st.floats(0, 0.5))
@@ -213,21 +223,13 @@ def test_gain_margin_by_hand() -> None:
     assert margins(*lags(0.8, 0.2)).gain[0] == pytest.approx(5, rel=2e-4)
 
 
-@given(a=st.floats(0.3, 3), b=st.floats(0.2, 4), k_i=st.floats(0.2, 4), leak=st.floats(0, 1))
-def test_leak_margin_by_hand(a: float, b: float, k_i: float, leak: float) -> None:
-    """(s + a)(s + l) + k_i b is stable for l > -a and a l > -k_i b; for no gain at all does it become unstable."""
-    loop = ClosedLoop(LinearPlant([[-a]], [[b]], [[1.0]]), Integral(k_i=k_i, leak=leak))
+@given(a=st.floats(0.3, 3), b=st.floats(0.2, 4), k_p=st.floats(0, 2), k_i=st.floats(0.2, 4), leak=st.floats(0, 1))
+def test_leak_margin_by_hand(a: float, b: float, k_p: float, k_i: float, leak: float) -> None:
+    """s^2 + (a + l + k_p b) s + (k_i b + l a): the leak l on the whole control; no factor makes it unstable."""
+    loop = ClosedLoop(LinearPlant([[-a]], [[b]], [[1.0]]), PI(k_p=k_p, k_i=k_i, leak=leak))
     found = margins(loop, loop.equilibrium([0.5]))
-    assert found.leak[0] == pytest.approx(leak + min(a, k_i * b / a), rel=2e-4)
+    assert found.leak[0] == pytest.approx(leak + min(a + k_p * b, k_i * b / a), rel=2e-4)
     assert np.isinf(found.gain[0])
-
-
-def test_leak_margin_acts_on_the_whole_control() -> None:
-    """With u = z + k_p e the loop's polynomial for a lag is s^2 + (a + l + k_p b) s + (k_i b + l a); l is the leak."""
-    a, b, k_i, k_p = 0.4, 1.5, 2.0, 0.3
-    loop = ClosedLoop(LinearPlant([[-a]], [[b]], [[1.0]]), PI(k_p=k_p, k_i=k_i, leak=0.1))
-    found = margins(loop, loop.equilibrium([0.5]))
-    assert found.leak[0] == pytest.approx(0.1 + min(a + k_p * b, k_i * b / a), rel=2e-4)
 
 
 def test_margins_of_what_has_no_leak() -> None:

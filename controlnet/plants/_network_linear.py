@@ -120,6 +120,51 @@ def linear_network(net: DeepNetwork, x: Array, u: Array, inputs: Array) -> Linea
     return Linear(rates[:, :, :n], rates[:, :, n:], output[:, :, :n], output[:, :, n:], np.zeros(len(x)))
 
 
+def minimal_network(net: DeepNetwork, x: Array, u: Array, inputs: Array) -> Linear:
+    """Linearise a network to what u does to y: L n_L states in place of those of all neurons, exactly.
+
+    F leads from a layer to the next alone, so that (tau s I + I - F)^-1 = sum_k F^k / (tau s + 1)^(k + 1), k < L: a
+    chain of L low-pass filters of the control with taps C F^k Q.  What is left out decays with the time constants
+    alone, out of reach of any control.
+
+    Parameters
+    ----------
+    net : DeepNetwork
+        The network.
+    x : array (batch, nstates)
+        State.
+    u : array (batch, n_L)
+        Control.
+    inputs : array (batch, n_0)
+        Input patterns.
+
+    Returns
+    -------
+    Linear
+        The same transfer function as that of `linear_network`.
+    """
+    where, m, batch = compartments(net), net.ninputs, len(x)
+    before = [tau for tau in (net.tau_control, net.tau_apical) if tau is not None]
+    if "v" in where:
+        F, reached = between_layers(net, split(net, x[:, where["v"]])), np.stack([net.stacked_feedback()] * batch)
+        taps, filters = [], [*before, *[net.tau_v] * len(net.weights)]
+        for _ in net.weights:
+            taps.append(reached[:, -m:])
+            reached = F @ reached
+    else:
+        taps, filters = [net.jacobian(_instantaneous(net, x, u, inputs)) @ net.stacked_feedback()], before
+    if not filters:
+        none = np.zeros((batch, 0, m), net.dtype)
+        return Linear(none[:, :, :0], none, none.swapaxes(1, 2), taps[0], np.zeros(batch))
+    rates = 1 / np.asarray(filters, net.dtype)
+    chain, entry = np.diag(-rates) + np.diag(rates[1:], -1), np.eye(len(rates), 1, dtype=net.dtype) * rates[0]
+    A, B = (np.kron(matrix, np.eye(m, dtype=net.dtype)) for matrix in (chain, entry))
+    silent = [np.zeros((batch, m, m), net.dtype)] * (len(filters) - len(taps))
+    C = np.concatenate([*silent, *taps], axis=2)
+    A, B = (np.broadcast_to(matrix, (batch, *matrix.shape)) for matrix in (A, B))
+    return Linear(A, B, C, np.zeros((batch, m, m), net.dtype), np.zeros(batch))
+
+
 def linear_network_step(net: DeepNetwork, dt: float, x: Array, u: Array, inputs: Array) -> Linear:
     """Linearise the step that a network with feedback weights makes under `Sequential`; the derivatives are exact.
 

@@ -17,7 +17,7 @@ from ..layered import LayeredParams, table
 from ..rest import Rest
 from . import _network_kernels as kernels
 from ._network_checks import check_arrays, check_choices, private
-from ._network_linear import linear_network, linear_network_step, state_names
+from ._network_linear import linear_network, linear_network_step, minimal_network, state_names
 from ._network_rest import NetworkRests
 from ._network_tangents import gain
 from .initialization import initial_feedback, initializer
@@ -249,6 +249,9 @@ class DeepNetwork(AbstractPlant):
 
     def linearize(self, x: Array, u: Array, inputs: Array) -> Linear:
         return super().linearize(x, u, inputs) if self.feedback is None else linear_network(self, x, u, inputs)
+
+    def linearize_minimal(self, x: Array, u: Array, inputs: Array) -> Linear:
+        return self.linearize(x, u, inputs) if self.feedback is None else minimal_network(self, x, u, inputs)
 
     def linearize_step(self, dt: float, x: Array, u: Array, inputs: Array) -> Linear:
         if self.feedback is None:
