@@ -92,7 +92,7 @@ def linear_loop(loop: ClosedLoop, steady: Equilibrium, minimal: bool = False) ->
     Returns
     -------
     LinearLoop
-        The parts; nothing finite where no steady state was found.
+        The parts; they mean nothing where no steady state was found.
 
     Raises
     ------

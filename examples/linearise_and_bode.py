@@ -31,7 +31,7 @@ def draw(systems, path):
     control.bode_plot(list(systems.values()), OMEGA, ax=bode, label=list(systems), title="")
     name, cut = next(iter(systems.items()))
     control.root_locus_map(cut, gains=np.linspace(0, 3, 301)).plot(ax=panels["locus"], title="")
-    panels["locus"].set(title=f"closed poles of {name}, gain 0 to 3", xlim=(-14, 3), ylim=(-8, 8), xlabel="real part", ylabel="imaginary part")
+    panels["locus"].set(title=f"closed poles of {name}, gain 0 to 3", xlim=(-14, 3), ylim=(-8, 8))
     figure.savefig(path)
 
 

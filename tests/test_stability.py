@@ -20,7 +20,6 @@ from controlnet.analysis import (
     separated_eigenvalues,
     spectral_abscissa,
     stability,
-    stability_map,
 )
 from controlnet.base import AbstractPlant, Array
 from controlnet.controllers import PI, PID, Integral, Proportional
@@ -135,6 +134,31 @@ def test_radius(integrator: Any) -> None:
     if isinstance(integrator, Euler):
         assert expected[0] == pytest.approx(np.abs(1 + dt * np.roots([1, 2, 1, 1])).max(), abs=1e-9)
     assert found.dt == dt
+
+
+@pytest.mark.parametrize("dt", [0.0, -1.0])
+def test_the_step_size_is_checked_even_if_nothing_converged(dt: float) -> None:
+    loop, steady = pendulums()
+    with pytest.raises(InputError, match="dt: expected a number > 0"):
+        stability(loop, steady.part(slice(0)), dt)
+
+
+def test_an_eigenvalue_of_zero_is_marginal() -> None:
+    """Rounding does not decide."""
+    loop = ClosedLoop(LinearPlant([[-1.0]], [[1.0]], [[1.0]]), PID(k_p=1.0, k_i=1.0), RK4())
+    found = stability(loop, loop.equilibrium([1.0]))
+    assert found.marginal.all() and not found.stable.any()
+    assert found.verdict() == "of 1 samples 0 stable, 1 marginal (an eigenvalue is zero)"
+    common = ClosedLoop(network_loop().plant, Integral(), comparator=SoftmaxDifference())
+    size, inputs = common.plant.noutputs, np.random.default_rng(0).normal(size=(5, common.plant.nexogenous))
+    steady = common.equilibrium(np.full(size, 1 / size), inputs=inputs)
+    assert (stability(common, steady).marginal == steady.converged).all()
+
+
+def test_a_loop_without_states_is_stable() -> None:
+    loop = ClosedLoop(DeepNetwork.initialize((3, 4, 2), soma="instantaneous"), Proportional())
+    found = stability(loop, loop.equilibrium([0.4, 0.6], inputs=np.ones((2, 3))))
+    assert found.stable.all() and (found.max_real_eigenvalue == -np.inf).all()
 
 
 def test_error() -> None:
@@ -260,49 +284,6 @@ def test_margins_of_a_network() -> None:
         controller = parts.controller._replace(B=gains * parts.controller.B)
         changed = type(parts)(parts.plant, parts.sensitivity, controller).closed().A
         assert ((spectral_abscissa(changed) < 0) == stable).all()
-
-
-def test_map() -> None:
-    loop, (r, x) = network_loop(PI(k_p=0.1, leak=LEAK)), task(4)
-    k_p, tau_v = [0.0, 0.4, 1.0], [0.1, 0.5]
-    found = stability_map(loop, r, {"controller.k_p": k_p, "plant.tau_v": tau_v}, inputs=x)
-    assert found.shape == (3, 2, 4)
-    for i, gain in enumerate(k_p):
-        for j, tau in enumerate(tau_v):
-            other = network_loop(PI(k_p=gain, leak=LEAK), tau_v=tau)
-            steady = other.equilibrium(r, inputs=x)
-            np.testing.assert_allclose(found[i, j], stability(other, steady).max_real_eigenvalue, atol=1e-12)
-    assert len(np.unique(found.round(9))) == found.size
-
-
-def test_map_has_nan_where_there_is_no_steady_state() -> None:
-    loop, _ = pendulums()
-    found = stability_map(loop, [[0.3], [1.2], [2.0]], {"controller.k_i": [0.5, 3.0], "plant.damping": [0.5, 2.0]})
-    assert found.shape == (2, 2, 3)
-    assert np.isnan(found[:, :, 2]).all()
-    # Stable where k_i < damping g cos(angle), 3.55 at an angle of 1.2 and a damping of one.
-    np.testing.assert_array_equal(found[:, :, :2] < 0, [[[True, True], [True, True]], [[True, False], [True, True]]])
-
-
-@pytest.mark.parametrize(
-    "name", ["controller.k_d", "plant.k_p", "k_p", "controller", "integrator.control", "controller.params", "."]
-)
-def test_map_of_unknown_numbers(name: str) -> None:
-    with pytest.raises(InputError, match="expected controller.NAME or plant.NAME with a field of that part, got") as at:
-        stability_map(network_loop(), [0.1, 0.2], {name: [1.0], "controller.leak": [0.1]})
-    assert repr(name) in str(at.value)
-
-
-@pytest.mark.parametrize("names", [[], ["controller.leak"], ["controller.leak", "controller.k_i", "plant.tau_v"]])
-def test_map_is_of_two_numbers(names: list[str]) -> None:
-    with pytest.raises(InputError) as raised:
-        stability_map(network_loop(), [0.1, 0.2], dict.fromkeys(names, [1.0]))
-    assert str(raised.value) == f"parameters: expected two, each with values, got {dict.fromkeys(names, 1)}"
-
-
-def test_map_needs_values() -> None:
-    with pytest.raises(InputError, match="parameters: expected two, each with values, got .*'plant.tau_v': 0"):
-        stability_map(network_loop(), [0.1, 0.2], {"controller.leak": [0.1], "plant.tau_v": []})
 
 
 def test_delayed_transmission_has_no_eigenvalues_in_continuous_time() -> None:

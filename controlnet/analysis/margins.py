@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -140,6 +141,7 @@ def stability_map(
 
 def _with_number(loop: ClosedLoop, path: str, value: float) -> ClosedLoop:
     part, _, name = path.partition(".")
-    if part not in ("controller", "plant") or name not in getattr(getattr(loop, part), "__dataclass_fields__", {}):
-        raise InputError(f"parameters: expected controller.NAME or plant.NAME with a field of that part, got {path!r}")
+    owner = getattr(loop, part) if part in ("controller", "plant") else None
+    if not isinstance(getattr(owner, "__dataclass_fields__", {}).get(name) and getattr(owner, name), numbers.Real):
+        raise InputError(f"parameters: expected controller.NAME or plant.NAME with a number of that part, got {path!r}")
     return replace(loop, **{part: replace(getattr(loop, part), **{name: value})})

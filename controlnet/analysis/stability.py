@@ -11,10 +11,13 @@ import numpy as np
 from .._parallel import on_threads
 from ..base import Array
 from ..equilibrium import Equilibrium
+from ..errors import InputError
 from ..linear_loop import linear_loop, step_matrices
 from ..loop import ClosedLoop
 from ..plants._network_linear import between_layers
 
+ROUNDING = 1e-13
+"""Real part, in units of the largest eigenvalue, that counts as zero."""
 CHUNK = 2**24
 """Entries of all matrices that are held at a time."""
 
@@ -88,7 +91,7 @@ def spectral_abscissa(matrices: Array) -> Array:
     array (batch,)
         max Re lambda.
     """
-    return np.asarray(np.linalg.eigvals(matrices).real.max(axis=1))
+    return np.asarray(np.linalg.eigvals(matrices).real.max(axis=1, initial=-np.inf))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +125,16 @@ class Stability:
     @property
     def max_real_eigenvalue(self) -> Array:
         """Spectral abscissa of the whole loop (batch,): negative where it is stable."""
-        return np.asarray(self.eigenvalues.real.max(axis=1))
+        return np.asarray(self.eigenvalues.real.max(axis=1, initial=-np.inf))
+
+    @property
+    def marginal(self) -> Array:
+        """Where the rightmost eigenvalue is zero, rounding aside (batch,) of bool.
+
+        A softmax without leak leaves the common shift of all controls alone, an unused state of a controller itself.
+        """
+        largest = np.abs(self.eigenvalues).max(axis=1, initial=0)
+        return np.asarray(self.converged & (np.abs(self.max_real_eigenvalue) <= ROUNDING * largest))
 
     @property
     def stable(self) -> Array:
@@ -131,7 +143,7 @@ class Stability:
 
     @property
     def _continuous(self) -> Array:
-        return np.asarray(self.converged & (self.max_real_eigenvalue < 0))
+        return np.asarray(self.converged & (self.max_real_eigenvalue < 0) & ~self.marginal)
 
     def verdict(self) -> str:
         """Say in a sentence what holds of how many samples.
@@ -139,11 +151,12 @@ class Stability:
         Returns
         -------
         str
-            Counts of stable, unstable and unconverged samples, and of those that only the step size makes unstable.
+            Counts of stable, unstable, marginal and unconverged samples, and of those unstable by the step size alone.
         """
         counts = {
             "stable": int(self.stable.sum()),
-            "unstable": int((self.converged & ~self._continuous).sum()),
+            "unstable": int((self.converged & ~self._continuous & ~self.marginal).sum()),
+            "marginal (an eigenvalue is zero)": int(self.marginal.sum()),
             f"stable in continuous time but not at dt = {self.dt}": int((self._continuous & ~self.stable).sum()),
             "without a steady state": int((~self.converged).sum()),
         }
@@ -172,8 +185,10 @@ def stability(loop: ClosedLoop, steady: Equilibrium, dt: float | None = None) ->
     Raises
     ------
     InputError
-        If the loop has no counterpart in continuous time, or the scheme is not known.
+        If the loop has no counterpart in continuous time, the scheme is not known, or the step size not above zero.
     """
+    if dt is not None and not dt > 0:
+        raise InputError(f"dt: expected a number > 0, got {dt!r}")
     batch, n = len(steady.u), loop.plant.nstates + loop.controller.nstates(loop.plant.noutputs)
     eigenvalues, error = np.full((batch, n), np.nan, complex), np.full(batch, np.nan)
     radius = None if dt is None else np.full(batch, np.nan)

@@ -17,6 +17,7 @@ from ..analysis import (
     separated_eigenvalues,
     stability,
 )
+from ..analysis.stability import ROUNDING
 from ..base import Array
 from ..equilibrium import Equilibrium
 from ..objective import Lesson
@@ -131,7 +132,8 @@ def _stability(separated: Array, whole: Stability | None, samples: int) -> Row:
     row = {
         "abscissa": _mean(abscissa),
         "abscissa_worst": float(abscissa[known].max()) if known.any() else np.nan,
-        "stable": int((abscissa < 0).sum()),
+        # A softmax without leak leaves the common shift of all controls where it is.
+        "stable": int((abscissa <= ROUNDING * np.abs(separated).max(axis=1)).sum()),
     }
     if whole is not None and whole.converged.any():
         row |= {
