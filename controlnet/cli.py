@@ -231,7 +231,7 @@ def analyze(
 
 @main.command()
 @click.argument("name", default="all")
-@click.option("--quick", is_flag=True, help="Shorter trainings and fewer seeds, with the same statements.")
+@click.option("--quick", is_flag=True, help="Shorter trainings on fewer samples, which show the same.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default="figures", metavar="DIR", help="Where; figures/ if not given."
 )
