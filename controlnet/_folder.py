@@ -95,19 +95,59 @@ def replace_file(folder: Path, content: bytes) -> Path:
     StorageError
         When the folder cannot be written to; the old file, if any, is untouched.
     """
-    target, temporary = folder / RUN_FILE, folder / f".run-{uuid4().hex}.part"
     with named_errors("write to", folder):
-        try:
-            with temporary.open("xb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, target)
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        target = put(folder / RUN_FILE, content)
     _sync_folder(folder)
     return target
+
+
+def put(target: Path, content: bytes) -> Path:
+    """Write a file so that a crash leaves the old one or the new one.
+
+    Parameters
+    ----------
+    target : Path
+        The file, in an existing folder.
+    content : bytes
+        What it is to hold.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written; the old file, if any, is untouched.
+    """
+    temporary = target.with_name(f".{target.stem}-{uuid4().hex}.part")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return target
+
+
+def try_folder(folder: Path) -> None:
+    """Write a file to a folder and remove it.
+
+    Parameters
+    ----------
+    folder : Path
+        The existing folder.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written to.
+    """
+    put(folder / f".try-{uuid4().hex}", b"").unlink()
 
 
 @contextmanager

@@ -15,8 +15,8 @@ import numpy as np
 
 from ._blocks import Job, Problem, Result, Status, make_block, recorder, sources
 from ._loop import Visit, execute
+from ._root_finding import applied, solved
 from .base import Array, Block
-from .equilibrium import applied, solved
 from .layered import BASAL
 from .slow import SlowMotion, slow_motion
 

@@ -213,12 +213,15 @@ def analyze(
     """
     from .experiments.examining import examine
 
+    if plot is not None:
+        from .pictures.files import prepare
+
+        prepare(plot)
     examined = examine(run, at=at, samples=samples, data_dir=data_dir, threads=threads)
     files: list[str] = []
     if plot is not None:
         from .experiments.examined_plots import draw_all
 
-        plot.mkdir(parents=True, exist_ok=True)
         files = [str(file) for file in draw_all(examined, plot)]
     found = examined.as_dict() | ({"files": files} if plot is not None else {})
     if as_json:
@@ -289,8 +292,9 @@ def bench(quick: bool, names: tuple[str, ...], threads: int | None, growth: Path
 
 def _bench_growth(folder: Path, threads: int | None, quick: bool, as_json: bool) -> None:
     from .bench.growth import grow, write
+    from .pictures.files import prepare
 
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare(folder)
     growth = grow(threads, quick=quick, on_series=lambda name: click.echo(f"bench: {name}", err=True))
     files = [str(file) for file in write(growth, folder)]
     if as_json:

@@ -41,7 +41,7 @@ class LinearLoop:
 
     @property
     def error(self) -> Array:
-        """Estimate of the largest error of an entry (batch,); zero where all derivatives are exact."""
+        """Estimate of the largest error of an entry (batch,): rounding where the plant knows its derivatives."""
         return np.maximum(self.plant.error, self.controller.error)
 
     def closed(self) -> Linear:
@@ -58,9 +58,9 @@ class LinearLoop:
         u_x, u_z, u_r = -M @ Dc @ E @ C, M @ Cc, M @ Dc
         y_x, y_z, y_r = C + D @ u_x, D @ u_z, D @ u_r
         e_x, e_z, e_r = -E @ y_x, -E @ y_z, eye - E @ y_r
-        states = _joint(A + B @ u_x, B @ u_z, Bc @ e_x, Ac + Bc @ e_z)
+        states = np.block([[A + B @ u_x, B @ u_z], [Bc @ e_x, Ac + Bc @ e_z]])
         inputs = np.concatenate([B @ u_r, Bc @ e_r], axis=1)
-        outputs = np.concatenate([_joint(y_x, y_z, u_x, u_z), np.concatenate([e_x, e_z], axis=2)], axis=1)
+        outputs = np.block([[y_x, y_z], [u_x, u_z], [e_x, e_z]])
         return Linear(states, inputs, outputs, np.concatenate([y_r, u_r, e_r], axis=1), self.error)
 
     def opened(self) -> Linear:
@@ -72,7 +72,7 @@ class LinearLoop:
             From the error e to E y: the loop transfer function.
         """
         (A, B, C, D, _), (Ac, Bc, Cc, Dc, _), E = self.plant, self.controller, self.sensitivity
-        states = _joint(A, B @ Cc, np.zeros((len(A), Ac.shape[1], A.shape[1])), Ac)
+        states = np.block([[A, B @ Cc], [np.zeros((len(A), Ac.shape[1], A.shape[1])), Ac]])
         inputs, outputs = np.concatenate([B @ Dc, Bc], axis=1), np.concatenate([E @ C, E @ D @ Cc], axis=2)
         return Linear(states, inputs, outputs, E @ D @ Dc, self.error)
 
@@ -197,7 +197,3 @@ def _sequential(loop: ClosedLoop, integrator: Sequential, steady: Equilibrium, d
     step = plant.linearize_step(dt, steady.x, steady.u, steady.inputs)
     applied = u_ if integrator.delay else new_u
     return np.concatenate([step.A @ x_ + step.B @ applied, step.C @ x_ + step.D @ applied, new_z, new_u], axis=1)
-
-
-def _joint(A: Array, B: Array, C: Array, D: Array) -> Array:
-    return np.concatenate([np.concatenate([A, B], axis=2), np.concatenate([C, D], axis=2)], axis=1)

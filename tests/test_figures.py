@@ -16,10 +16,11 @@ from controlnet.adaptation import DFC
 from controlnet.base import Array
 from controlnet.cli import main
 from controlnet.errors import DivergedError, InputError, StorageError
-from controlnet.figures import FIGURES, conditions, draw, files, student
-from controlnet.figures.look import empty_figure
+from controlnet.figures import FIGURES, conditions, draw, student
 from controlnet.figures.student_teacher import make_task
-from controlnet.figures.table import Table
+from controlnet.pictures import files
+from controlnet.pictures.look import empty_figure
+from controlnet.pictures.table import Table
 
 LAWS = ("DFC", "DFC-SS", "DFC-SSA")
 
@@ -58,7 +59,7 @@ def test_every_figure_is_written_in_all_formats(name: str, folder: Path) -> None
 
 @pytest.mark.parametrize("law", LAWS)
 def test_trained_feedback_keeps_condition_two_and_stability(law: str, folder: Path) -> None:
-    """Trained: 0.95 at the end, from 0.97; the random weights that stay: 0.51 to 0.69."""
+    """Trained: 0.95 at the end, from 0.97; the random weights that stay: 0.48 to 0.73."""
     rows = read(drawn("fig3", folder)[0])
     trained, stays = ({"law": law, "feedback": kind} for kind in ("trained", "fixed random"))
     inside, left = column(rows, "condition_two_mean", **trained), column(rows, "condition_two_mean", **stays)
@@ -73,6 +74,16 @@ def test_trained_feedback_keeps_condition_two_and_stability(law: str, folder: Pa
 
 
 @pytest.mark.parametrize("law", LAWS)
+def test_random_feedback_may_be_unstable_before_the_forward_weights_have_aligned(law: str, folder: Path) -> None:
+    """29 of 32 samples of the second student have no stable steady state; all of the first, whose abscissa is worse."""
+    rows = read(drawn("fig3", folder)[0])
+    first, second = ({"law": law, "feedback": "fixed random", "student": student} for student in "01")
+    assert not column(rows, "without_steady_state", **first).any()
+    assert column(rows, "without_steady_state", **second)[0] > 20 and column(rows, "abscissa_max", **second)[0] > 0.5
+    assert column(rows, "abscissa_max", **first).max() > -0.6
+
+
+@pytest.mark.parametrize("law", LAWS)
 def test_with_trained_feedback_updates_are_nearer_to_minimum_norm_than_to_backpropagation(
     law: str, folder: Path
 ) -> None:
@@ -82,9 +93,10 @@ def test_with_trained_feedback_updates_are_nearer_to_minimum_norm_than_to_backpr
     assert column(rows, "angle_to_mn", law=law, feedback="fixed random").min() > 40
 
 
+@pytest.mark.parametrize("student", "01")
 @pytest.mark.parametrize("law", LAWS)
-def test_the_fixed_product_loses_condition_two_as_the_weights_move(law: str, folder: Path) -> None:
-    rows = read(drawn("fig3", folder)[0])
+def test_the_fixed_product_loses_condition_two_as_the_weights_move(law: str, student: str, folder: Path) -> None:
+    rows = [row for row in read(drawn("fig3", folder)[0]) if row["student"] == student]
     trained, product = (
         column(rows, "condition_two_mean", law=law, feedback=kind) for kind in ("trained", "fixed product")
     )
@@ -165,7 +177,7 @@ def test_a_folder_that_cannot_be_made_is_named_before_anything_is_computed(
 
 def test_files_stay_as_they_were_if_one_cannot_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table, figure = Table(("a",), [(1.0,)]), empty_figure(2, 2, "nothing")
-    old = [path.read_bytes() for path in files.write(tmp_path, "some", table, figure)]
+    old = [path.read_bytes() for path in files.write(tmp_path, "some", figure, table)]
 
     def broken(figure: Any, kind: str) -> bytes:
         if kind == "pdf":
@@ -174,7 +186,7 @@ def test_files_stay_as_they_were_if_one_cannot_be_drawn(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(files, "_rendered", broken)
     with pytest.raises(MemoryError):
-        files.write(tmp_path, "some", Table(("a",), [(2.0,)]), figure)
+        files.write(tmp_path, "some", figure, Table(("a",), [(2.0,)]))
     assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == sorted(old)
 
 
@@ -209,18 +221,6 @@ def test_unstable_samples_are_counted_and_not_averaged(folder: Path) -> None:
     assert seen["without_steady_state"] == seen["samples"] == student.QUICK.test_samples
     assert seen["abscissa_median"] > 0.5 and np.isnan(seen["loop_abscissa_max"])
     assert np.isnan(seen["angle_to_mn"])
-
-
-def test_another_random_draw_is_unstable_and_learning_mends_it() -> None:
-    """Seed 1: 29 of 32 samples have no stable steady state before the feedback weights have learned."""
-    room = student.Classroom(student.QUICK, None, 1)
-    task, seen = room.task(), {}
-    for feedback in ("fixed random", "trained"):
-        network = room.student(feedback)
-        lesson = room.lesson(network, task.test_inputs, task.test_targets)
-        seen[feedback] = conditions.look(DFC("steady-state"), lesson, student.Moment(0, network, False))
-    assert seen["fixed random"]["without_steady_state"] > 20 and seen["fixed random"]["abscissa_max"] > 0.5
-    assert seen["trained"]["without_steady_state"] == 0 and seen["trained"]["abscissa_max"] < -1.5
 
 
 def test_one_teacher_for_all_samples() -> None:

@@ -294,6 +294,17 @@ def test_delayed_transmission_has_no_eigenvalues_in_continuous_time() -> None:
             analysis(loop, steady)
 
 
+def test_delayed_transmission_has_a_radius_and_is_judged_by_it() -> None:
+    loop = network_loop(transmission="delayed", tau_v=0.3)
+    reference, inputs = task(3)
+    steady = loop.equilibrium(reference, inputs=inputs)
+    small, large = (stability(loop, steady, dt) for dt in (0.01, 0.8))
+    assert small.eigenvalues.shape == (3, 0) and small.separated.shape == (3, 2)
+    assert small.stable.all() and small.radius is not None and (small.radius < 1).all()
+    assert not large.stable.any()
+    assert large.verdict() == "of 3 samples 0 stable, 3 stable in continuous time but not at dt = 0.8"
+
+
 def test_pid_control() -> None:
     controller = PID(k_p=6.0, k_i=3.0, k_d=2.0, derivative_filter=0.05)
     loop = ClosedLoop(Pendulum(), controller, integrator=RK4())

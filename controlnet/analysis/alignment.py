@@ -221,9 +221,32 @@ def feedback_alignment(network: Any, voltages: Sequence[Array], damping: float =
     """
     require_at_least_zero("feedback_alignment", damping=damping)
     Q, J = network.stacked_feedback(), network.jacobian(voltages)
+    return FeedbackAngles(feedback_angle(Q, J.swapaxes(1, 2)), feedback_angle(Q, damped_inverse(J, damping)))
+
+
+def damped_inverse(J: Array, damping: float = 0.0) -> Array:
+    """Give J^T (J J^T + gamma I)^-1, to which feedback weights tend that learn under noise (Meulemans et al. 2021).
+
+    Parameters
+    ----------
+    J : array (batch, n_L, n)
+        Jacobian of the output in all voltages.
+    damping : float
+        gamma >= 0; with 0 it is the pseudo-inverse J^+.
+
+    Returns
+    -------
+    array (batch, n, n_L)
+        The inverse.
+
+    Raises
+    ------
+    InputError
+        If the damping is not a number >= 0.
+    """
+    require_at_least_zero("damped_inverse", damping=damping)
     gram = J @ J.swapaxes(1, 2) + J.dtype.type(damping) * np.eye(J.shape[1], dtype=J.dtype)
-    inverse = np.linalg.solve(gram, J)
-    return FeedbackAngles(*(feedback_angle(Q, matrix.swapaxes(1, 2)) for matrix in (J, inverse)))
+    return np.asarray(np.linalg.solve(gram, J).swapaxes(1, 2))
 
 
 def _named(references: Sequence[str], damping: float) -> dict[str, AbstractLaw]:

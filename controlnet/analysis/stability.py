@@ -55,27 +55,20 @@ def loop_matrices(
     dict of array (batch, n, n)
         The matrices by name.
     """
-    J, Q = network.jacobian(voltages), network.stacked_feedback()
-    tau = network.tau_v if tau_v is None else tau_v
+    J, tau = network.jacobian(voltages), network.tau_v if tau_v is None else tau_v
     n_L, n = network.noutputs, network.nneurons
-    own, leaking = (np.eye(n) - between_layers(network, voltages)) / tau, leak * np.eye(n_L)
+    Q, leaking = (np.stack([matrix] * len(J)) for matrix in (network.stacked_feedback(), leak * np.eye(n_L)))
+    own = (np.eye(n) - between_layers(network, voltages)) / tau
     last = np.zeros_like(J)
     last[:, :, n - n_L :] = J[:, :, n - n_L :]
     steady = own @ Q
-    proportional = leaking + k_p / tau * (J[:, :, n - n_L :] @ Q[n - n_L :])
+    proportional = leaking + k_p / tau * (J[:, :, n - n_L :] @ Q[:, n - n_L :])
     return {
         "separated": -(J @ Q + leaking),
-        "integral": _joint(-own, Q / tau, -last, -leaking),
-        "steady": _joint(-own, steady, -J, -leaking),
-        "proportional-integral": _joint(-own, steady, k_p / tau * last - J, -proportional),
+        "integral": np.block([[-own, Q / tau], [-last, -leaking]]),
+        "steady": np.block([[-own, steady], [-J, -leaking]]),
+        "proportional-integral": np.block([[-own, steady], [k_p / tau * last - J, -proportional]]),
     }
-
-
-def _joint(A: Array, B: Array, C: Array, D: Array) -> Array:
-    """Put four blocks together, each (rows, columns) or (batch, rows, columns)."""
-    batch = len(A)
-    A, B, C, D = (np.broadcast_to(block, (batch, *block.shape[-2:])) for block in (A, B, C, D))
-    return np.concatenate([np.concatenate([A, B], axis=2), np.concatenate([C, D], axis=2)], axis=1)
 
 
 def spectral_abscissa(matrices: Array) -> Array:
@@ -101,7 +94,8 @@ class Stability:
     Parameters
     ----------
     eigenvalues : array (batch, nstates)
-        Of the whole loop in continuous time, plant and controller.
+        Of the whole loop in continuous time, plant and controller; none (batch, 0) if the plant's transmission is
+        delayed, so that the loop exists from step to step only.
     separated : array (batch, n_L)
         Of -(a E G + b I), the controller on a plant that is at rest at every instant: for a network under integral
         control those of -(J Q + alpha I).
@@ -112,7 +106,7 @@ class Stability:
     converged : array (batch,) of bool
         Whether there is a steady state.
     error : array (batch,)
-        Estimate of the largest error of an entry of the linearised loop; 0 where derivatives are exact.
+        Estimate of the largest error of an entry of the linearised loop: rounding if the plant knows its derivatives.
     """
 
     eigenvalues: Array
@@ -185,19 +179,21 @@ def stability(loop: ClosedLoop, steady: Equilibrium, dt: float | None = None) ->
     Raises
     ------
     InputError
-        If the loop has no counterpart in continuous time, the scheme is not known, or the step size not above zero.
+        If transmission is delayed and no step size given, the scheme is not known, or the step size not above zero.
     """
     if dt is not None and not dt > 0:
         raise InputError(f"dt: expected a number > 0, got {dt!r}")
+    in_steps = loop.plant.discrete and dt is not None
     batch, n = len(steady.u), loop.plant.nstates + loop.controller.nstates(loop.plant.noutputs)
-    eigenvalues, error = np.full((batch, n), np.nan, complex), np.full(batch, np.nan)
+    eigenvalues, error = np.full((batch, 0 if in_steps else n), np.nan, complex), np.full(batch, np.nan)
     radius = None if dt is None else np.full(batch, np.nan)
     converged = np.flatnonzero(steady.converged)
     pieces = max(1, -(-len(converged) * n * n // CHUNK))
     for part in np.array_split(converged, pieces) if len(converged) else []:
         some = steady.part(part)
-        joined = linear_loop(loop, some).closed()
-        eigenvalues[part], error[part] = np.linalg.eigvals(joined.A), joined.error
+        if not in_steps:
+            joined = linear_loop(loop, some).closed()
+            eigenvalues[part], error[part] = np.linalg.eigvals(joined.A), joined.error
         if radius is not None and dt is not None:
             radius[part] = np.abs(np.linalg.eigvals(step_matrices(loop, some, dt))).max(axis=1)
     return Stability(eigenvalues, separated_eigenvalues(loop, steady), radius, dt, steady.converged, error)

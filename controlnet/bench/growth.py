@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._parallel import one_blas_thread
+from ..pictures.files import write as write_picture
+from ..pictures.look import empty_figure, tidy
+from ..pictures.table import Table
 from .measure import Effort, alternate
 from .memory import peak_memory
 from .work import Size, dfc
@@ -189,19 +191,13 @@ def write(growth: Growth, folder: Path) -> list[Path]:
     list of Path
         The files.
     """
-    table, *pictures = files = [folder / f"growth.{kind}" for kind in ("csv", "svg", "png")]
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("quantity", "of", "number", "value"))
-        for each in growth.series:
-            for number, seconds in zip(each.numbers, each.seconds, strict=True):
-                writer.writerow(("seconds", each.name, number, f"{seconds:.6g}"))
-        for steps, megabytes in growth.memory_mb.items():
-            writer.writerow(("megabytes", "steps", steps, f"{megabytes:.6g}"))
-    figure = draw(growth)
-    for picture in pictures:
-        figure.savefig(picture, dpi=150)
-    return files
+    table = Table(("quantity", "of", "number", "value"))
+    for each in growth.series:
+        for number, seconds in zip(each.numbers, each.seconds, strict=True):
+            table.add(quantity="seconds", of=each.name, number=number, value=seconds)
+    for steps, megabytes in growth.memory_mb.items():
+        table.add(quantity="megabytes", of="steps", number=steps, value=megabytes)
+    return write_picture(folder, "growth", draw(growth), table, ("svg", "png"))
 
 
 def draw(growth: Growth) -> Figure:
@@ -217,10 +213,7 @@ def draw(growth: Growth) -> Figure:
     Figure
         A Matplotlib figure that belongs to no window.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.1), layout="constrained")
-    figure.suptitle("continuous DFC: growth of time, fitted to the last decade, and of memory", fontsize=11)
+    figure = empty_figure(10, 3.1, "continuous DFC: growth of time, fitted to the last decade, and of memory")
     axes = figure.subplots(1, len(growth.series) + 1)
     for axis, each in zip(axes, growth.series, strict=False):
         axis.loglog(each.numbers, each.seconds, "o", markersize=4)
@@ -235,7 +228,5 @@ def draw(growth: Growth) -> Figure:
     axes[-1].set_ylim(0, 1.5 * max(peaks, default=1))
     axes[-1].set_xlabel("steps")
     axes[-1].set_title("peak memory, MB", fontsize=10)
-    for axis in axes:
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     return figure

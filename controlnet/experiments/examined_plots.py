@@ -10,6 +10,8 @@ import numpy as np
 
 from ..base import Array
 from ..linear_loop import linear_loop
+from ..pictures.files import write
+from ..pictures.look import empty_figure, tidy
 from .examining import Examined
 
 if TYPE_CHECKING:
@@ -40,12 +42,7 @@ def draw_all(examined: Examined, folder: Path) -> list[Path]:
     list of Path
         The files.
     """
-    files = []
-    for name, figure in _figures(examined):
-        for kind in ("svg", "png"):
-            files.append(folder / f"{name}.{kind}")
-            figure.savefig(files[-1], dpi=150)
-    return files
+    return [file for name, figure in _figures(examined) for file in write(folder, name, figure, formats=("svg", "png"))]
 
 
 def _figures(examined: Examined) -> Iterator[tuple[str, Figure]]:
@@ -59,11 +56,10 @@ def _figures(examined: Examined) -> Iterator[tuple[str, Figure]]:
 
 
 def _figure(columns: int, title: str) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.6 * columns, 3.2), layout="constrained")
-    figure.suptitle(title, fontsize=11)
-    return figure, list(np.ravel(figure.subplots(1, columns)))
+    figure = empty_figure(3.6 * columns, 3.2, title)
+    axes = list(np.ravel(figure.subplots(1, columns)))
+    tidy(axes)
+    return figure, axes
 
 
 def _eigenvalues(examined: Examined) -> Figure:
@@ -105,7 +101,7 @@ def _bode(examined: Examined) -> Figure:
 
 def _open_loop(loop: Any, steady: Any) -> Array:
     """Give C (j omega I - A)^-1 B + D of one sample (frequencies, n_L, n_L)."""
-    A, B, C, D = (matrix[0] for matrix in linear_loop(loop, steady).opened()[:4])
+    A, B, C, D = (matrix[0] for matrix in linear_loop(loop, steady, minimal=True).opened()[:4])
     eye = np.eye(len(A))
     return np.array([C @ np.linalg.solve(1j * omega * eye - A, B) + D for omega in FREQUENCIES])
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analysis import condition_two, spectral_abscissa
+from ..analysis import damped_inverse, null_space_ratio, spectral_abscissa
 from ..base import Array
+from ..pictures.look import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, empty_figure, legend_below, tidy
+from ..pictures.table import Table
 from ..plants import DeepNetwork
-from .look import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, empty_figure, legend_below, tidy
 from .sleep import Learner, Sleep
-from .table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,14 +52,12 @@ def compute(quick: bool, threads: int | None, seed: int) -> Table:
     x = np.repeat(rng.normal(size=(1, SIZES[0])), BATCH, axis=0)
     J = network.jacobian(network.voltages(x[:1]))[0]
     cloud = stable_cloud(J, points, rng)
-    gram, eye = J @ J.T, np.eye(len(J))
-    shapes = [J.T @ np.linalg.inv(gram + gamma * eye) for gamma in DAMPINGS]
+    shapes = [damped_inverse(J[np.newaxis], gamma)[0] for gamma in DAMPINGS]
     axes = principal_axes(np.stack([unit(Q).ravel() for Q in (*cloud, *shapes)]))
     table = Table(COLUMNS)
 
     def add(kind: str, Q: Array, start: float = np.nan, updates: float = np.nan, gamma: float = np.nan) -> None:
         pc1, pc2 = axes @ unit(Q).ravel()
-        inside = float(condition_two(J[np.newaxis], Q)[0])
         table.add(
             kind=kind,
             start=start,
@@ -67,7 +65,7 @@ def compute(quick: bool, threads: int | None, seed: int) -> Table:
             gamma=gamma,
             pc1=pc1,
             pc2=pc2,
-            outside=np.sqrt(max(0.0, 1 - inside**2)),
+            outside=null_space_ratio(J[np.newaxis], Q[np.newaxis])[0],
             abscissa=spectral_abscissa(-(J @ Q)[np.newaxis])[0],
         )
 

@@ -6,7 +6,7 @@ every sample has; samples without a stable steady state are counted, those of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,18 +17,20 @@ from ..base import AbstractLaw, Parameters
 from ..errors import DivergedError
 from ..loop import ClosedLoop
 from ..objective import Lesson
-from .look import BLUE, GREY, ORANGE, RED, empty_figure, legend_below, tidy
+from ..pictures.look import BLUE, GREY, ORANGE, RED, empty_figure, legend_below, tidy
+from ..pictures.table import Table
 from .student import CONTROLLER, DURATION, FEEDBACK, FULL, LAWS, QUICK, Classroom, Moment
-from .table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = (
-    "law feedback updates progress loss condition_two_mean condition_two_min abscissa_median abscissa_max "
+    "student law feedback updates progress loss condition_two_mean condition_two_min abscissa_median abscissa_max "
     "loop_abscissa_max samples without_steady_state unstable unsettled diverged angle_to_mn angle_to_bp"
 ).split()
+STUDENTS = 2
+"""Students, each with a teacher and random weights of its own: how stable fixed feedback is depends on the draw."""
 LOOKS: dict[str, Any] = {
     "trained": (BLUE, "-", "o"),
     "fixed product": (ORANGE, "--", "s"),
@@ -52,19 +54,25 @@ def compute(quick: bool, threads: int | None, seed: int) -> Table:
     Returns
     -------
     Table
-        One row for each law, kind of feedback, and look.
+        One row for each student, law, kind of feedback, and look.
     """
-    room, table = Classroom(QUICK if quick else FULL, threads, seed), Table(COLUMNS)
+    table = Table(COLUMNS)
+    for student in range(STUDENTS):
+        for row in _taught(Classroom(QUICK if quick else FULL, threads, seed + student)):
+            table.add(student=student, **row)
+    return table
+
+
+def _taught(room: Classroom) -> Iterator[dict[str, Any]]:
+    """Train one student in every way."""
     task, students = room.task(), {feedback: room.student(feedback) for feedback in FEEDBACK}
     for name, update in LAWS.items():
         law = DFC(update)  # type: ignore[arg-type]
         for feedback, student in students.items():
             for moment in room.course(student, law, feedback == "trained"):
                 lesson = room.lesson(moment.network, task.test_inputs, task.test_targets)
-                progress = moment.updates * room.plan.speed
-                seen = look(law, lesson, moment)
-                table.add(law=name, feedback=feedback, updates=moment.updates, progress=progress, **seen)
-    return table
+                place = {"law": name, "feedback": feedback, "updates": moment.updates}
+                yield place | {"progress": moment.updates * room.plan.speed} | look(law, lesson, moment)
 
 
 def look(law: DFC, lesson: Lesson, moment: Moment) -> dict[str, float]:
@@ -141,7 +149,7 @@ def picture(table: Table) -> Figure:
     """
     from matplotlib.lines import Line2D
 
-    figure = empty_figure(10, 9.5, "a student (15-10-10-5, tanh) learns from a teacher, by DFC")
+    figure = empty_figure(10, 9.5, f"{STUDENTS} students (15-10-10-5, tanh) learn by DFC, each from its own teacher")
     axes = figure.subplots(5, len(LAWS), sharex=True, sharey="row")
     rows: list[tuple[str, Callable[[Axes, dict[str, Any], Any], None]]] = [
         ("test loss\n(mean squared error)", _loss),
@@ -154,7 +162,8 @@ def picture(table: Table) -> Figure:
         axes[0, column].set_title(law, fontsize=10)
         for axis, (label, panel) in zip(axes[:, column], rows, strict=True):
             for feedback, style in LOOKS.items():
-                panel(axis, table.select(law=law, feedback=feedback), style)
+                for student in range(STUDENTS):
+                    panel(axis, table.select(student=student, law=law, feedback=feedback), style)
             if column == 0:
                 axis.set_ylabel(label, fontsize=8)
         axes[-1, column].set_xlabel(

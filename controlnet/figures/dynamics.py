@@ -9,11 +9,11 @@ import numpy as np
 from ..controllers import PI
 from ..loop import ClosedLoop
 from ..objective import Lesson, MeanSquaredError, Nudged
+from ..pictures.look import BLUE, GREY, ORANGE, empty_figure, tidy
+from ..pictures.table import Table
 from ..plants import DeepNetwork
-from .look import BLUE, GREY, ORANGE, empty_figure, tidy
 from .sleep import Learner, Sleep, minibatches
 from .student_teacher import make_task
-from .table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analysis import condition_two, feedback_angle
+from ..analysis import condition_two, damped_inverse, feedback_angle
 from ..base import Array
+from ..pictures.look import BLUE, GREEN, ORANGE, RED, empty_figure, tidy
+from ..pictures.table import Table
 from ..plants import DeepNetwork
-from .look import BLUE, GREEN, ORANGE, RED, empty_figure, tidy
 from .sleep import Learner, Sleep, minibatches
-from .table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,36 +80,17 @@ def look(Q: Array, J: Array) -> dict[str, float]:
         Condition 2, and mean angles; that to J^T (J J^T + gamma I)^-1 for the gamma with which it is smallest.
     """
     inside = condition_two(J, Q)
-    away = [feedback_angle(Q, damped(J, gamma)).mean() for gamma in DAMPINGS]
+    away = [feedback_angle(Q, damped_inverse(J, gamma)).mean() for gamma in DAMPINGS]
     best = int(np.argmin(away))
     return {
         "condition_two_mean": inside.mean(),
         "condition_two_min": inside.min(),
         "condition_two_max": inside.max(),
         "angle_to_transpose": feedback_angle(Q, J.swapaxes(1, 2)).mean(),
-        "angle_to_pseudoinverse": feedback_angle(Q, damped(J, 0.0)).mean(),
+        "angle_to_pseudoinverse": feedback_angle(Q, damped_inverse(J)).mean(),
         "angle_to_damped": away[best],
         "gamma": DAMPINGS[best],
     }
-
-
-def damped(J: Array, gamma: float) -> Array:
-    """Give J^T (J J^T + gamma I)^-1.
-
-    Parameters
-    ----------
-    J : array (batch, n_L, n)
-        Jacobians.
-    gamma : float
-        Damping >= 0.
-
-    Returns
-    -------
-    array (batch, n, n_L)
-        The pseudo-inverse for gamma = 0.
-    """
-    gram = J @ J.swapaxes(1, 2) + gamma * np.eye(J.shape[1])
-    return np.asarray(np.linalg.solve(gram, J).swapaxes(1, 2))
 
 
 def picture(table: Table) -> Figure:

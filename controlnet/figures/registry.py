@@ -59,10 +59,10 @@ def draw(name: str, folder: Path, quick: bool = False, threads: int | None = Non
     if seed < 0:
         raise InputError(f"seed: expected a number >= 0, got {seed}")
     from .._parallel import one_blas_thread
-    from .files import prepare, write
+    from ..pictures.files import prepare, write
 
     module = import_module(f".{FIGURES[name].module}", __package__)
     prepare(folder)
     with one_blas_thread():
         table = module.compute(quick, threads, seed)
-    return write(folder, name, table, module.picture(table))
+    return write(folder, name, module.picture(table), table)

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..activations import slope
 from ..base import Array, Linear
-from ..errors import InputError
 
 if TYPE_CHECKING:
     from .network import DeepNetwork
@@ -188,15 +187,8 @@ def linear_network_step(net: DeepNetwork, dt: float, x: Array, u: Array, inputs:
     Linear
         With g = dt / tau_v: v' = (I - g F)^-1 ((1 - g) v + g v_fb'), or F v in place of F v' where transmission is
         delayed; v' = (I - F)^-1 v_fb' for instantaneous somas.
-
-    Raises
-    ------
-    InputError
-        If somas are instantaneous and transmission is delayed: the rates are states then.
     """
     where, Q, n, m = compartments(net), net.stacked_feedback(), net.nstates, net.ninputs
-    if net.discrete and "v" not in where:
-        raise InputError("DeepNetwork: instantaneous somas with delayed transmission have no state to linearise in")
     # Each row of these says how something after the step depends on (x, u) before it.
     own, control = np.split(np.eye(n + m, dtype=net.dtype), [n])
     moved = np.zeros((len(x), n, n + m), net.dtype)

@@ -1,15 +1,13 @@
-"""Writes a figure: all of its files are made in memory first, then put in place one by one."""
+"""Writes pictures and their data: all files are made in memory first, then put in place one by one."""
 
 from __future__ import annotations
 
 import io
-import os
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-from .._folder import named_errors
+from .._folder import named_errors, put, try_folder
 from .table import Table
 
 if TYPE_CHECKING:
@@ -35,11 +33,13 @@ def prepare(folder: Path) -> None:
     """
     with named_errors("use", folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _put(folder / f".probe-{uuid4().hex}", b"").unlink()
+        try_folder(folder)
 
 
-def write(folder: Path, name: str, table: Table, figure: Figure) -> list[Path]:
-    """Write a figure and its data.
+def write(
+    folder: Path, name: str, figure: Figure, table: Table | None = None, formats: Sequence[str] = tuple(METADATA)
+) -> list[Path]:
+    """Write a figure, and its data if there are some.
 
     Parameters
     ----------
@@ -47,10 +47,12 @@ def write(folder: Path, name: str, table: Table, figure: Figure) -> list[Path]:
         The existing folder.
     name : str
         Name of the files, without their endings.
-    table : Table
-        The data.
     figure : Figure
         The picture.
+    table : Table, optional
+        The data.
+    formats : sequence of str
+        Of ``svg``, ``png`` and ``pdf``.
 
     Returns
     -------
@@ -65,9 +67,10 @@ def write(folder: Path, name: str, table: Table, figure: Figure) -> list[Path]:
     # The layout is found once for all formats.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    contents = {"csv": table.as_csv()} | {kind: _rendered(figure, kind) for kind in METADATA}
+    contents = {} if table is None else {"csv": table.as_csv()}
+    contents |= {kind: _rendered(figure, kind) for kind in formats}
     with named_errors("write to", folder):
-        return [_put(folder / f"{name}.{kind}", content) for kind, content in contents.items()]
+        return [put(folder / f"{name}.{kind}", content) for kind, content in contents.items()]
 
 
 def _rendered(figure: Figure, kind: str) -> bytes:
@@ -78,16 +81,3 @@ def _rendered(figure: Figure, kind: str) -> bytes:
     with matplotlib.rc_context({"svg.hashsalt": "controlnet"}):
         figure.savefig(stream, format=kind, dpi=DPI, metadata=METADATA[kind])
     return stream.getvalue()
-
-
-def _put(target: Path, content: bytes) -> Path:
-    """Replace a file as a whole."""
-    temporary = target.with_name(f".{target.name}-{uuid4().hex}.part")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-        os.replace(temporary, target)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return target

@@ -1,0 +1,246 @@
+"""Finds the controls at which a loop rests.
+
+At rest the controller holds a e = b u, and the plant's state follows from u, so that only n_L numbers a sample are
+unknown: F(u) = a e(y(u)) - b u = 0, with dF/du = -M, M = a E G + b I, G = dy/du (J Q for a network), E = dg/dy of the
+comparator.
+
+Broyden's method (1965) comes first: M is formed and inverted once, then corrected from what each step brings, so that a
+step costs one forward pass.  A softmax bends F so much that this would fail; so it works on F in first order from the
+output that u asks for, which has the same root.  Where it does not reach a stable root, pseudo-transient continuation
+(Kelley, Keyes 1998) follows until Broyden's method can take over: implicit Euler in the controller's own time, the step
+growing as the residual falls, which stays on the branch that the dynamics reach.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .base import Array
+from .rest import Rests
+
+if TYPE_CHECKING:
+    from .loop import ClosedLoop
+
+FIRST_STEP, LEAST_GROWTH, MOST_GROWTH, REJECTED_ABOVE = 10.0, 1.5, 10.0, 1.2
+HANDOVER = 1e-4
+"""Residual below which continuation hands over to Broyden's method."""
+MOST_BROYDEN, SLOWEST = 20, 0.9
+"""Steps after which Broyden's method is given up, and what each must make of the residual."""
+
+
+class Point(NamedTuple):
+    """Controls, F, G and M there, and the residual."""
+
+    u: Array
+    F: Array
+    gain: Array
+    matrix: Array
+    residual: Array
+    x: Array
+    y: Array
+    stable_plant: Array
+
+    def part(self, chosen: Array | slice) -> Point:
+        """Give a copy of some samples."""
+        return Point(*(values[chosen].copy() for values in self))
+
+    def put(self, chosen: Array, fresh: Point) -> None:
+        """Overwrite some samples."""
+        for values, new in zip(self, fresh, strict=True):
+            values[chosen] = new
+
+
+class Equation:
+    """F(u) = 0 for the samples from `first` on, of which any part can be evaluated."""
+
+    def __init__(self, loop: ClosedLoop, reference: Array, rests: Rests, first: int) -> None:
+        self.reference, self.rests, self.first, self.comparator = reference, rests, first, loop.comparator
+        self.a, self.b = (loop.plant.dtype.type(number) for number in loop.controller.steady_relation())
+
+    def error(self, u: Array, y: Array, part: Array) -> tuple[Array, Array]:
+        """Give F and the residual, infinite where something is not finite."""
+        F = self.a * self.comparator.compare(self.reference[part], y) - self.b * u
+        residual = np.abs(F).max(axis=1) / (abs(self.a) or 1)
+        return F, np.where(np.isfinite(residual), residual, np.inf)
+
+    def straight(self, u: Array, y: Array, part: Array) -> tuple[Array, Array]:
+        """Give F in first order from the output that u asks for, and E there: zero where F is, but it bends less."""
+        asked = self.comparator.output_for(self.reference[part], self.b / self.a * u)
+        E = self.comparator.sensitivity(asked)
+        return self.error(u, asked, part)[0] + self.a * applied(E, asked - y), E
+
+    def at(self, u: Array, part: Array, exact: bool = False) -> Point:
+        rest = self.rests.at(u, self.first + part, exact)
+        F, residual = self.error(u, rest.y, part)
+        matrix = self.a * self.comparator.sensitivity(rest.y) @ rest.gain + self.b * np.eye(u.shape[1], dtype=u.dtype)
+        finite = np.isfinite(matrix).all(axis=(1, 2))
+        return Point(u, F, rest.gain, matrix, np.where(finite, residual, np.inf), rest.x, rest.y, rest.stable)
+
+
+class Found(NamedTuple):
+    """Where the search of each sample ended, in how many steps, and whether the loop is stable there."""
+
+    point: Point
+    iterations: Array
+    stable: Array
+
+
+def search(equation: Equation, start: Array, tolerance: float, max_iterations: int) -> Found:
+    """Look for the roots of all samples.
+
+    Parameters
+    ----------
+    equation : Equation
+        What is to be zero.
+    start : array (samples, n_L)
+        Control from which to start.
+    tolerance : float
+        Largest residual that counts as zero.
+    max_iterations : int
+        Most steps of continuation, before Broyden's method takes over and again if it fails.
+
+    Returns
+    -------
+    Found
+        Roots, and for samples without one where the last attempt ended.
+    """
+    part = np.arange(len(start))
+    near = equation.at(start, part)
+    point, iterations = near.part(part), np.zeros(len(start), np.int64)
+    stable = np.zeros(len(start), bool)
+    pace = np.full(len(start), FIRST_STEP, start.dtype)
+    for until in (np.inf, HANDOVER, tolerance):
+        if until == HANDOVER and near.u.any():
+            near = equation.at(np.zeros_like(near.u), part)
+        iterations[part] += _continue(equation, part, near, pace, until, max_iterations)
+        u, residual, steps = _broyden(equation, part, near, tolerance)
+        iterations[part] += steps
+        # Where no root is, only the last attempt has to say what is.
+        judged = np.flatnonzero((residual <= tolerance) | (until == tolerance))
+        if len(judged):
+            found = equation.at(u[judged], part[judged])
+            point.put(part[judged], found)
+            stable[part[judged]] = _stable(equation, part[judged], found)
+        left = ~((point.residual <= tolerance) & stable)[part]
+        near, pace, part = near.part(left), pace[left], part[left]
+        if not len(part):
+            break
+    return Found(point, iterations, stable)
+
+
+def _stable(equation: Equation, part: Array, point: Point) -> Array:
+    """Judge stability; softmax ignores a common shift of all outputs, so that without a leak one eigenvalue is zero."""
+    finite: Array = np.asarray(np.isfinite(point.matrix).all(axis=(1, 2)))
+    matrix = np.where(finite[:, np.newaxis, np.newaxis], point.matrix, 0)
+    # A positive definite symmetric part is enough, cheap to see, and single precision can tell if it is clearly so.
+    halves = np.linalg.eigvalsh(matrix + matrix.swapaxes(1, 2))
+    falling: Array = np.asarray(halves[:, 0] > 1e-4 * np.abs(halves).max(axis=1))
+    unclear = np.flatnonzero(finite & ~falling)
+    if len(unclear):
+        matrix = equation.at(point.u[unclear], part[unclear], exact=True).matrix
+        eigenvalues = np.linalg.eigvals(matrix)
+        largest = np.abs(eigenvalues).max(axis=1, keepdims=True)
+        positive = (largest > 0) & (eigenvalues.real >= -100 * np.finfo(matrix.dtype).eps * largest)
+        falling[unclear] = positive.all(axis=1)
+    return np.asarray(finite & point.stable_plant & falling)
+
+
+def applied(matrix: Array, vector: Array) -> Array:
+    """Give M v for every sample.
+
+    Parameters
+    ----------
+    matrix : array (batch, n, m)
+        M.
+    vector : array (batch, m)
+        v.
+
+    Returns
+    -------
+    array (batch, n)
+        The products.
+    """
+    return np.asarray((matrix @ vector[:, :, np.newaxis])[:, :, 0])
+
+
+def solved(matrix: Array, vector: Array) -> Array:
+    """Solve M x = v for every sample, in the sense of least squares if some M is singular.
+
+    Parameters
+    ----------
+    matrix : array (batch, n, n)
+        M.
+    vector : array (batch, n)
+        v.
+
+    Returns
+    -------
+    array (batch, n)
+        The solutions.
+    """
+    try:
+        return np.asarray(np.linalg.solve(matrix, vector[:, :, np.newaxis])[:, :, 0])
+    except np.linalg.LinAlgError:
+        return applied(np.linalg.pinv(matrix), vector)
+
+
+def _inverse(matrix: Array) -> Array:
+    try:
+        return np.linalg.inv(matrix)
+    except np.linalg.LinAlgError:
+        return np.linalg.pinv(matrix)
+
+
+def _broyden(equation: Equation, part: Array, start: Point, tolerance: float) -> tuple[Array, Array, Array]:
+    """Give u, residual and number of steps of each sample, which leaves when it is solved or hardly gets better."""
+    u, residual, iterations = start.u.copy(), start.residual.copy(), np.zeros(len(part), np.int64)
+    F, E = equation.straight(u, start.y, part)
+    matrix = equation.a * E @ start.gain + equation.b * np.eye(u.shape[1], dtype=u.dtype)
+    active = np.flatnonzero(np.isfinite(matrix).all(axis=(1, 2)) & (residual > tolerance))
+    F, inverse = F[active], _inverse(matrix[active])
+    for _ in range(MOST_BROYDEN):
+        if not len(active):
+            break
+        step = applied(inverse, F)
+        trial = u[active] + step
+        y = equation.rests.output(trial, equation.first + part[active])
+        new, after = equation.straight(trial, y, part[active])[0], equation.error(trial, y, part[active])[1]
+        iterations[active] += 1
+        better = _size(new) < SLOWEST * _size(F)
+        u[active[better]], residual[active[better]] = trial[better], after[better]
+        inverse, going = _corrected(inverse, step, F - new), better & (after > tolerance)
+        active, F, inverse = active[going], new[going], inverse[going]
+    return u, residual, iterations
+
+
+def _size(F: Array) -> Array:
+    return np.asarray(np.abs(F).max(axis=1))
+
+
+def _corrected(inverse: Array, step: Array, change: Array) -> Array:
+    """Give the inverse of M that maps the change of F to the step that made it, and else is the nearest (Broyden)."""
+    row = (step[:, np.newaxis] @ inverse)[:, 0]
+    share = (row * change).sum(axis=1)
+    scale = np.where(np.abs(share) > 1e-3 * (step * step).sum(axis=1), 1 / share, 0)
+    return inverse + (scale[:, np.newaxis] * (step - applied(inverse, change)))[:, :, np.newaxis] * row[:, np.newaxis]
+
+
+def _continue(equation: Equation, part: Array, point: Point, pace: Array, until: float, most: int) -> Array:
+    """Move along du/ds = F(u) by implicit Euler with growing steps ds, the pace; give the number of steps."""
+    iterations = np.zeros(len(part), np.int64)
+    eye = np.eye(point.u.shape[1], dtype=point.u.dtype)
+    for _ in range(most):
+        going = np.flatnonzero(np.isfinite(point.residual) & (point.residual > until))
+        if not len(going):
+            break
+        implicit = point.matrix[going] + eye / pace[going, np.newaxis, np.newaxis]
+        trial = (point.u[going] + solved(implicit, point.F[going])).astype(eye.dtype)
+        new = equation.at(trial, part[going])
+        iterations[going] += 1
+        growth = np.clip(point.residual[going] / new.residual, LEAST_GROWTH, MOST_GROWTH)
+        accepted: Array = np.asarray(new.residual <= REJECTED_ABOVE * point.residual[going])
+        pace[going] *= np.where(accepted, growth, 1 / MOST_GROWTH)
+        point.put(going[accepted], new.part(accepted))
+    return iterations
