@@ -87,7 +87,7 @@ class Found(NamedTuple):
     stable: Array
 
 
-def search(equation: Equation, start: Array, tolerance: float, max_iterations: int) -> Found:
+def search(equation: Equation, start: Array, tolerance: Array, max_iterations: int) -> Found:
     """Look for the roots of all samples.
 
     Parameters
@@ -96,7 +96,7 @@ def search(equation: Equation, start: Array, tolerance: float, max_iterations: i
         What is to be zero.
     start : array (samples, n_L)
         Control from which to start.
-    tolerance : float
+    tolerance : array (samples,)
         Largest residual that counts as zero.
     max_iterations : int
         Most steps of continuation, before Broyden's method takes over and again if it fails.
@@ -111,14 +111,15 @@ def search(equation: Equation, start: Array, tolerance: float, max_iterations: i
     point, iterations = near.part(part), np.zeros(len(start), np.int64)
     stable = np.zeros(len(start), bool)
     pace = np.full(len(start), FIRST_STEP, start.dtype)
-    for until in (np.inf, HANDOVER, tolerance):
+    for until in (np.inf, HANDOVER, 0.0):
         if until == HANDOVER and near.u.any():
             near = equation.at(np.zeros_like(near.u), part)
-        iterations[part] += _continue(equation, part, near, pace, until, max_iterations)
-        u, residual, steps = _broyden(equation, part, near, tolerance)
+        wanted = tolerance[part]
+        iterations[part] += _continue(equation, part, near, pace, np.maximum(until, wanted), max_iterations)
+        u, residual, steps = _broyden(equation, part, near, wanted)
         iterations[part] += steps
         # Where no root is, only the last attempt has to say what is.
-        judged = np.flatnonzero((residual <= tolerance) | (until == tolerance))
+        judged = np.flatnonzero((residual <= wanted) | (until == 0))
         if len(judged):
             found = equation.at(u[judged], part[judged])
             point.put(part[judged], found)
@@ -193,7 +194,7 @@ def _inverse(matrix: Array) -> Array:
         return np.linalg.pinv(matrix)
 
 
-def _broyden(equation: Equation, part: Array, start: Point, tolerance: float) -> tuple[Array, Array, Array]:
+def _broyden(equation: Equation, part: Array, start: Point, tolerance: Array) -> tuple[Array, Array, Array]:
     """Give u, residual and number of steps of each sample, which leaves when it is solved or hardly gets better."""
     u, residual, iterations = start.u.copy(), start.residual.copy(), np.zeros(len(part), np.int64)
     F, E = equation.straight(u, start.y, part)
@@ -210,7 +211,7 @@ def _broyden(equation: Equation, part: Array, start: Point, tolerance: float) ->
         iterations[active] += 1
         better = _size(new) < SLOWEST * _size(F)
         u[active[better]], residual[active[better]] = trial[better], after[better]
-        inverse, going = _corrected(inverse, step, F - new), better & (after > tolerance)
+        inverse, going = _corrected(inverse, step, F - new), better & (after > tolerance[active])
         active, F, inverse = active[going], new[going], inverse[going]
     return u, residual, iterations
 
@@ -227,7 +228,7 @@ def _corrected(inverse: Array, step: Array, change: Array) -> Array:
     return inverse + (scale[:, np.newaxis] * (step - applied(inverse, change)))[:, :, np.newaxis] * row[:, np.newaxis]
 
 
-def _continue(equation: Equation, part: Array, point: Point, pace: Array, until: float, most: int) -> Array:
+def _continue(equation: Equation, part: Array, point: Point, pace: Array, until: Array, most: int) -> Array:
     """Move along du/ds = F(u) by implicit Euler with growing steps ds, the pace; give the number of steps."""
     iterations = np.zeros(len(part), np.int64)
     eye = np.eye(point.u.shape[1], dtype=point.u.dtype)

@@ -96,7 +96,7 @@ def solve(
     rests: Rests,
     *,
     guess: Array | None = None,
-    tolerance: float | None = None,
+    tolerance: float | Array | None = None,
     max_iterations: int = 100,
     threads: int | None = None,
 ) -> Equilibrium:
@@ -112,7 +112,7 @@ def solve(
         The rests of the loop's plant.
     guess : array (batch, ninputs), optional
         Control from which to start; zeros if not given.
-    tolerance : float, optional
+    tolerance : float or array (batch,), optional
         Largest residual that counts as zero; 1e-10, or 1e-5 for float32, if not given.
     max_iterations : int
         Most steps of continuation, before Broyden's method takes over and again if it fails.
@@ -134,15 +134,18 @@ def solve(
     dtype = loop.plant.dtype
     if tolerance is None:
         tolerance = 1e-10 if dtype == np.float64 else 1e-5
-    if not tolerance > 0 or max_iterations < 1:
+    if np.shape(tolerance) not in ((), reference.shape[:1]):
+        raise DimensionError(f"tolerance: expected a number or shape {reference.shape[:1]}, got {np.shape(tolerance)}")
+    if not np.all(np.asarray(tolerance) > 0) or max_iterations < 1:
         raise InputError(f"expected tolerance > 0 and max_iterations >= 1, got {tolerance} and {max_iterations}")
+    tolerances = np.broadcast_to(np.asarray(tolerance, dtype), reference.shape[:1])
     start = np.zeros(reference.shape, dtype) if guess is None else np.array(guess, dtype)
     if start.shape != reference.shape:
         raise DimensionError(f"guess: expected shape {reference.shape}, got {start.shape}")
     start[~np.isfinite(start).all(axis=1)] = 0
 
     def work(part: slice) -> Equilibrium:
-        return solve_block(loop, reference[part], rests, start[part], part.start, tolerance, max_iterations)
+        return solve_block(loop, reference[part], rests, start[part], part.start, tolerances[part], max_iterations)
 
     parts = on_threads(work, len(reference), threads)
     return Equilibrium(
@@ -156,7 +159,7 @@ def solve_block(
     rests: Rests,
     start: Array,
     first: int = 0,
-    tolerance: float = 1e-10,
+    tolerance: float | Array = 1e-10,
     max_iterations: int = 100,
 ) -> Equilibrium:
     """Find the steady state of some samples in this thread.
@@ -173,7 +176,7 @@ def solve_block(
         Control from which to start.
     first : int
         Number of the first sample among those of the rests.
-    tolerance : float
+    tolerance : float or array (samples,)
         Largest residual that counts as zero.
     max_iterations : int
         Most steps of continuation, before Broyden's method takes over and again if it fails.
@@ -183,6 +186,7 @@ def solve_block(
     Equilibrium
         The steady state, and where it was not found.
     """
+    tolerance = np.broadcast_to(tolerance, len(start))
     with np.errstate(all="ignore"):
         found = search(Equation(loop, reference, rests, first), start, tolerance, max_iterations)
     point, inputs = found.point, rests.inputs[first : first + len(start)]

@@ -190,7 +190,7 @@ class ClosedLoop:
         inputs: Any = None,
         rests: Rests | None = None,
         guess: Array | None = None,
-        tolerance: float | None = None,
+        tolerance: float | Array | None = None,
         max_iterations: int = 100,
         threads: int | None = None,
     ) -> Equilibrium:
@@ -206,7 +206,7 @@ class ClosedLoop:
             What ``plant.rests(inputs)`` gave, to be used many times; in place of `inputs`.
         guess : array (batch, ninputs), optional
             Control from which to start; zeros if not given.
-        tolerance : float, optional
+        tolerance : float or array (batch,), optional
             Largest residual that counts as zero; 1e-10, or 1e-5 for float32, if not given.
         max_iterations : int
             Most steps of continuation, before Broyden's method takes over and again if it fails.

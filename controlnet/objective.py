@@ -204,14 +204,14 @@ class Lesson:
         """Feed-forward rates of all layers."""
         return self._rest[1]
 
-    def steady_state(self, loop: ClosedLoop, tolerance: float | None = None) -> Equilibrium:
+    def steady_state(self, loop: ClosedLoop, tolerance: float | Array | None = None) -> Equilibrium:
         """Find the steady state of a loop on this lesson.
 
         Parameters
         ----------
         loop : ClosedLoop
             The loop.
-        tolerance : float, optional
+        tolerance : float or array (batch,), optional
             Largest residual that counts as zero.
 
         Returns

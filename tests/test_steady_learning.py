@@ -195,6 +195,17 @@ def test_nothing_is_learned_from_samples_without_a_steady_state(rule: Any) -> No
         np.testing.assert_array_equal(other.change[name], proposal.change[name])
 
 
+def test_weak_nudging_is_followed_as_closely_as_strong() -> None:
+    """With a tolerance that knows nothing of the first error the weakest would count as solved from the start."""
+    net = DeepNetwork.initialize((3, 6, 4, 2), seed=4)
+    law = DFC("steady-state")
+    loop, first = loop_of(net, law, Integral(leak=0.01)), lesson_of(net, 20)
+    weak = replace(first, objective=Nudged(MeanSquaredError(), 1e-9))
+    found, analytic = (each.propose(loop, weak).change for each in (law, DFC("analytic")))
+    for name, change in analytic.items():
+        np.testing.assert_allclose(found[name], change, rtol=0, atol=1e-5 * np.abs(change).max())
+
+
 def test_an_epoch_counts_the_samples_that_were_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     search = Lesson.steady_state
 

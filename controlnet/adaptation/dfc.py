@@ -25,7 +25,9 @@ from ._rules import RuleMemory, adapt, finish, require_network, rule_memory, sum
 from .convergence import Convergence, judged
 
 STEADY_TOLERANCE = {"float64": 1e-8, "float32": 1e-5}
-"""Largest residual of a steady state, by precision."""
+"""Largest residual of a steady state, by precision; a share of the first error where that is below 1."""
+ROUNDING = 8
+"""Units in the last place of the reference that a residual cannot do without."""
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop
@@ -60,7 +62,8 @@ class DFC(AbstractLaw):
         Leave out samples whose controller has not converged, as `Convergence` judges; they still count in B.  If there
         are any, the batch is simulated twice.
     tolerance : float or None
-        Largest residual of a steady state found by root finding; 1e-8, or 1e-5 for float32, if not given.
+        Largest residual of a steady state found by root finding, a share of the first error where that is below 1, so
+        that weak nudging is followed as closely; 1e-8, or 1e-5 for float32, if not given.
     """
 
     update: Literal["continuous", "steady-state", "last-step", "analytic"] = "continuous"
@@ -127,10 +130,16 @@ class DFC(AbstractLaw):
         return Proposal(self._at_rest(lesson, u), control=u)
 
     def _steady(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
-        steady = lesson.steady_state(loop, self.tolerance or STEADY_TOLERANCE[loop.plant.dtype.name])
+        steady = lesson.steady_state(loop, self._tolerances(loop, lesson))
         u = np.where(steady.converged[:, np.newaxis], steady.u, 0)
         weight = None if steady.converged.all() else steady.converged.astype(u.dtype)
         return Proposal(self._at_rest(lesson, u, weight), steady.converged, np.zeros_like(steady.converged), u)
+
+    def _tolerances(self, loop: ClosedLoop, lesson: Lesson) -> Array:
+        first = np.abs(loop.comparator.compare(lesson.reference, lesson.output)).max(axis=1)
+        rounding = ROUNDING * np.finfo(first.dtype).eps * np.maximum(1, np.abs(lesson.reference).max(axis=1))
+        tolerance = self.tolerance or STEADY_TOLERANCE[loop.plant.dtype.name]
+        return np.asarray(np.maximum(tolerance * np.minimum(1, first), rounding))
 
     def _simulate(self, loop: ClosedLoop, lesson: Lesson, weight: Array | None) -> Response:
         if self.update == "continuous":
