@@ -26,7 +26,7 @@ setup(
     license_files=["LICENSE", "controlnet/data/DIGITS_LICENSE.md"],
     python_requires=">=3.11",
     packages=find_packages(include=["controlnet", "controlnet.*"]),
-    package_data={"controlnet": ["py.typed", "data/*.npz", "data/*.md", "experiments/catalogue/*.toml"]},
+    package_data={"controlnet": ["py.typed", "data/*.npz", "data/*.md", "experiments/catalogue/**/*.toml"]},
     install_requires=[
         "click>=8.1",
         "control>=0.10.1",

@@ -31,9 +31,14 @@ def catalogue() -> dict[str, str]:
     dict of str
         Title by name.
     """
-    folder = resources.files(__package__) / "catalogue"
-    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
-    return {entry.name[:-5]: tomllib.loads(entry.read_text(encoding="utf-8")).get("title", "") for entry in files}
+    folder = _catalogue_folder()
+    files = sorted(folder.rglob("*.toml"), key=lambda file: (len(file.parts), file))
+    names = {file: file.relative_to(folder).with_suffix("").as_posix() for file in files}
+    return {name: tomllib.loads(file.read_text(encoding="utf-8")).get("title", "") for file, name in names.items()}
+
+
+def _catalogue_folder() -> Path:
+    return Path(str(resources.files(__package__))) / "catalogue"
 
 
 class Plan(NamedTuple):
@@ -206,7 +211,8 @@ def _without_none(value: Any) -> Any:
     return {key: _without_none(item) for key, item in value.items() if item is not None}
 
 
-def _read(experiment: str) -> tuple[str, Table]:
+def _read(experiment: str, above: tuple[str, ...] = ()) -> tuple[str, Table]:
+    """Give name and settings of an experiment, laid over those of the experiment that it names as its ``base``."""
     path = Path(experiment)
     if path.suffix == ".toml":
         name, text = str(path), _text(path)
@@ -217,8 +223,9 @@ def _read(experiment: str) -> tuple[str, Table]:
                 f"experiment: expected a TOML file or one of {', '.join(names)}, got {experiment!r}"
                 + suggestion(experiment, names)
             )
-        name = experiment
-        text = (resources.files(__package__) / "catalogue" / f"{experiment}.toml").read_text(encoding="utf-8")
+        name, text = experiment, _text(_catalogue_folder() / f"{experiment}.toml")
+    if name in above:
+        raise ConfigError(f"base: {' -> '.join((*above, name))} leads back to itself")
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -227,7 +234,13 @@ def _read(experiment: str) -> tuple[str, Table]:
         raise ConfigError(f"title: expected a string, got {title!r}")
     if "experiment" in table:
         raise ConfigError("experiment: unknown setting; the name of an experiment is that of its file")
-    return name, table
+    if (base := table.pop("base", None)) is None:
+        return name, table
+    if not isinstance(base, str):
+        raise ConfigError(f"base: expected the name or file of an experiment, got {base!r}")
+    if base.endswith(".toml"):
+        base = str(path.parent / base)
+    return name, _merged(_read(base, (*above, name))[1], table)
 
 
 def _text(path: Path) -> str:
