@@ -5,10 +5,12 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TEST = [
+    "distributed>=2025.1",
     "hypothesis>=6.100",
     "import-linter>=2.1",
     "mypy>=1.14",
     "numpydoc>=1.8",
+    "optuna>=4.0",
     "pytest>=8.3",
     "pytest-benchmark>=5.1",
     "pytest-xdist>=3.6",
@@ -26,7 +28,9 @@ setup(
     license_files=["LICENSE", "controlnet/data/DIGITS_LICENSE.md"],
     python_requires=">=3.11",
     packages=find_packages(include=["controlnet", "controlnet.*"]),
-    package_data={"controlnet": ["py.typed", "data/*.npz", "data/*.md", "experiments/catalogue/**/*.toml"]},
+    package_data={
+        "controlnet": ["py.typed", "data/*.npz", "data/*.md", "experiments/catalogue/**/*.toml", "reproduction/*.toml"]
+    },
     install_requires=[
         "click>=8.1",
         "control>=0.10.1",
@@ -43,7 +47,7 @@ setup(
         "threadpoolctl>=3.5",
         "tomli-w>=1.0",
     ],
-    extras_require={"test": TEST},
+    extras_require={"cluster": ["distributed>=2025.1"], "test": TEST, "tune": ["optuna>=4.0"]},
     entry_points={"console_scripts": ["controlnet=controlnet.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -1,7 +1,8 @@
 """What a person sees in the terminal: progress, tables, a run.
 
 Columns: loss of the method's own objective and amount of control H, means over the training samples; validation and
-test error; share of training samples whose controller converged to its steady state or diverged from it; seconds.
+test error, or losses where the targets are vectors; share of training samples whose controller converged to its steady
+state or diverged from it; seconds.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ HEADINGS = {
     "amount_of_control": "H",
     "validation_error_percent": "valid. %",
     "test_error_percent": "test %",
+    "validation_loss": "valid.",
+    "test_loss": "test",
     "converged_percent": "conv. %",
     "diverged_percent": "div. %",
     "simulated_steps": "steps",
@@ -53,7 +56,7 @@ class Lines(Watcher):
 
     def on_epoch(self, epoch: Epoch) -> None:
         results = epoch._asdict()
-        values = (f"{name} {_number(results[name])}" for name in HEADINGS if results[name] is not None)
+        values = (f"{name} {_number(results[name])}" for name in _columns([results]) if results[name] is not None)
         print(f"{self._method}: {', '.join(values)}", file=sys.stderr, flush=True)
 
 
@@ -92,15 +95,23 @@ class Bars(Watcher, AbstractContextManager["Bars"]):
         self._progress.update(self._task, advance=1, description=words)
 
     def on_epoch(self, epoch: Epoch) -> None:
-        self._error = f"  validation error {epoch.validation_error_percent:.2f} %"
+        error = epoch.validation_error_percent
+        judged = f"loss {epoch.validation_loss:.4f}" if error is None else f"error {error:.2f} %"
+        self._error = f"  validation {judged}"
         words = f"epoch {epoch.epoch}/{self._epochs}  loss {epoch.train_loss:.4f}{self._error}"
         self._progress.update(self._task, description=words)
 
 
 def _columns(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Give the columns of a table; that of the simulated steps only where settled samples may be extended."""
-    extended = any(each.get("simulated_steps") is not None for each in results)
-    return [name for name in HEADINGS if extended or name != "simulated_steps"]
+    """Give the columns of a table: losses only where there are no errors, steps only where samples may be extended."""
+
+    def known(name: str) -> bool:
+        return any(each.get(name) is not None for each in results)
+
+    # Runs of old have no test loss, and those that were stopped have neither.
+    vectors = known("test_loss") and not known("test_error_percent")
+    hidden = {"validation_error_percent", "test_error_percent"} if vectors else {"validation_loss", "test_loss"}
+    return [name for name in HEADINGS if name not in hidden and (name != "simulated_steps" or known(name))]
 
 
 def show_summary(summary: Mapping[str, Any]) -> None:
@@ -145,6 +156,8 @@ def show_rows(title: str, rows: Mapping[str, str]) -> None:
         Line by name.
     """
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
     for name, line in rows.items():
         table.add_row(f"[bold]{name}", escape(line))
     Console().print(table)

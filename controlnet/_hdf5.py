@@ -2,12 +2,13 @@
 
 A tree maps ``"name"`` or ``"group/name"`` to an array of numbers or of fixed-length bytes. Such arrays lie in
 one piece in the file, so that their declared size can be held against the size of the file before it is read.
+Other programs' files are read too, array by array.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -162,3 +163,51 @@ def _size(path: Path, name: str, dataset: h5py.Dataset) -> int:
     if not in_one_piece or dataset.shape is None or dataset.dtype.kind not in KINDS:
         raise StorageError(f"{path} holds '{name}' in a form that no run has: do not trust this file")
     return int(dataset.nbytes)
+
+
+def read_arrays(path: Path, names: Sequence[str], largest: int) -> Tree:
+    """Read those of the named arrays that lie at the top of any HDF5 file, however they are laid out.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    names : sequence of str
+        The arrays that are looked for; others are left alone.
+    largest : int
+        Bytes that an array may declare.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Arrays of numbers or fixed-length bytes by name.
+
+    Raises
+    ------
+    StorageError
+        When the file is damaged, leads to other files, or an array holds something else or declares too much.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            found = {name: _entry(path, file, name) for name in names if name in file}
+            for name, dataset in found.items():
+                _check_array(path, name, dataset, largest)
+            return {name: dataset[...] for name, dataset in found.items()}
+    except StorageError:
+        raise
+    except Exception as error:  # libhdf5 answers damage with almost any class of exception
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise StorageError(f"{path} is damaged ({reason}): expected a whole HDF5 file: write it again") from error
+
+
+def _check_array(path: Path, name: str, dataset: Any, largest: int) -> None:
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.dtype.kind not in KINDS:
+        raise StorageError(f"{path} holds something else as '{name}': expected an array of numbers: convert it")
+    layout = dataset.id.get_create_plist()
+    # Data of other files would come along unseen.
+    if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():
+        raise StorageError(f"{path} takes '{name}' from another file: expected it within: do not trust this file")
+    if dataset.nbytes > largest:
+        raise StorageError(
+            f"{path} declares {dataset.nbytes} bytes for '{name}': expected at most {largest}: take fewer samples"
+        )

@@ -14,6 +14,9 @@ import click
 from click.core import ParameterSource
 
 from . import __version__
+from ._commands.compare import compare
+from ._commands.sweep import sweep
+from ._commands.tune import tune
 from .errors import ControlNetError, DivergedError, LearningDivergedError
 
 
@@ -305,6 +308,10 @@ def _bench_growth(folder: Path, threads: int | None, quick: bool, as_json: bool)
     show_growth(growth.as_dict())
     click.echo("\n".join(files))
 
+
+main.add_command(compare)
+main.add_command(tune)
+main.add_command(sweep)
 
 if __name__ == "__main__":
     main()

@@ -139,7 +139,7 @@ def test_every_table_is_strict(table: str) -> None:
 
 def test_a_misspelt_experiment_has_a_hint() -> None:
     message = refused(experiment="dgits")
-    assert all(each in message for each in catalogue())
+    assert all(each in message for each in ("digits", "mnist", "fashion-mnist", "controlnet list"))
     assert message.endswith("got 'dgits'; did you mean 'digits'?")
 
 

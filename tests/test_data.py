@@ -96,20 +96,20 @@ def test_fractions_that_are_no_shares_are_refused(fractions: tuple[float, ...]) 
         stratified_indices(np.zeros(4, np.int64), fractions, np.random.default_rng(0))
 
 
-def test_a_split_needs_one_label_per_sample() -> None:
-    with pytest.raises(DimensionError, match="one label per row"):
+def test_a_split_needs_one_target_per_sample() -> None:
+    with pytest.raises(DimensionError, match="one target per row"):
         Split(np.zeros((3, 2)), np.zeros(2, np.int64))
 
 
 def test_digits_are_the_known_ones_standardised_by_the_training_split() -> None:
     data = load("digits", seed=7)
-    assert [len(part.labels) for part in (data.train, data.validation, data.test)] == [1258, 270, 269]
+    assert [len(part.targets) for part in (data.train, data.validation, data.test)] == [1258, 270, 269]
     assert data.train.inputs.shape[1] == 64 and data.train.inputs.dtype == np.float64
     assert data.train.inputs.mean() == pytest.approx(0, abs=1e-12)
     assert data.train.inputs.std() == pytest.approx(1)
-    labels = np.concatenate([data.train.labels, data.validation.labels, data.test.labels])
+    labels = np.concatenate([data.train.targets, data.validation.targets, data.test.targets])
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
-    assert np.bincount(data.test.labels, minlength=data.classes).min() >= 26
+    assert np.bincount(data.test.targets, minlength=data.outputs).min() >= 26
 
 
 @pytest.mark.parametrize("number", [1, 40, 1258])
@@ -117,10 +117,10 @@ def test_fewer_training_samples_are_the_first_ones(number: int) -> None:
     data = load("digits", seed=7)
     fewer = data.with_train_samples(number)
     assert np.array_equal(fewer.train.inputs, data.train.inputs[:number])
-    assert np.array_equal(fewer.train.labels, data.train.labels[:number])
+    assert np.array_equal(fewer.train.targets, data.train.targets[:number])
     assert (fewer.validation, fewer.test) == (data.validation, data.test)
-    assert (fewer.name, fewer.classes) == ("digits", 10)
-    assert len(data.train.labels) == 1258
+    assert (fewer.name, fewer.outputs) == ("digits", 10)
+    assert len(data.train.targets) == 1258
 
 
 @pytest.mark.parametrize("number", [-1, 0, 1259])
@@ -132,9 +132,9 @@ def test_more_training_samples_than_there_are_are_refused(number: int) -> None:
 
 def test_digits_can_be_told_apart_by_their_class_means() -> None:
     data = load("digits", seed=0)
-    means = np.stack([data.train.inputs[data.train.labels == label].mean(0) for label in range(10)])
+    means = np.stack([data.train.inputs[data.train.targets == label].mean(0) for label in range(10)])
     distance = ((data.test.inputs[:, None] - means) ** 2).sum(-1)
-    assert np.mean(distance.argmin(1) == data.test.labels) > 0.85
+    assert np.mean(distance.argmin(1) == data.test.targets) > 0.85
 
 
 def same(first: Dataset, second: Dataset) -> bool:
@@ -239,10 +239,10 @@ def test_an_unreadable_idx_file_is_a_data_error(tmp_path: Path) -> None:
 def test_a_folder_of_idx_files_loads(tmp_path: Path, suffix: str, name: str, nested: bool) -> None:
     put(tmp_path / name if nested else tmp_path, small_files(suffix))
     data = load(name, seed=1, data_dir=tmp_path)
-    assert data.name == name and data.classes == 10
+    assert data.name == name and data.outputs == 10
     assert data.train.inputs.shape == (22, 6)
     assert data.validation.inputs.shape == (2, 6)
-    assert data.test.labels.tolist() == [0, 1, 2, 3, 4, 5]
+    assert data.test.targets.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_pixels_are_scaled_as_documented_and_labels_stay_with_their_images(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_pixels_are_scaled_as_documented_and_labels_stay_with_their_images(tmp_p
     assert np.allclose(fashion.test.inputs, pixels, rtol=1e-15)
     assert np.allclose(mnist.test.inputs, (pixels - 0.1307) / 0.3081, rtol=1e-14)
     inputs = np.concatenate([fashion.train.inputs, fashion.validation.inputs])[:, 0]
-    labels = np.concatenate([fashion.train.labels, fashion.validation.labels])
+    labels = np.concatenate([fashion.train.targets, fashion.validation.targets])
     images = np.rint(inputs * 255).astype(int)
     assert sorted(images) == list(range(24))
     assert np.array_equal(labels, images % 10)
@@ -269,7 +269,7 @@ def test_the_other_spelling_and_the_variable_are_accepted(tmp_path: Path, monkey
 def test_an_argument_goes_before_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, small_files())
     monkeypatch.setenv("CONTROLNET_DATA", str(tmp_path / "absent"))
-    assert load("mnist", seed=2, data_dir=tmp_path).classes == 10
+    assert load("mnist", seed=2, data_dir=tmp_path).outputs == 10
     with pytest.raises(DataError, match="no folder .*absent"):
         load("mnist", seed=2)
 

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from controlnet.adaptation import DFC
 from controlnet.base import Array
 from controlnet.cli import main
+from controlnet.data.student_teacher import make_task
 from controlnet.errors import DivergedError, InputError, StorageError
 from controlnet.figures import FIGURES, conditions, draw, student
-from controlnet.figures.student_teacher import make_task
 from controlnet.pictures import files
 from controlnet.pictures.look import empty_figure
 from controlnet.pictures.table import Table

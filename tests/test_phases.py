@@ -254,7 +254,7 @@ def test_asleep_under_weak_feedback_the_output_is_its_own_reference(
 def test_labels_play_a_part_asleep_only_if_feedback_is_strong(method: str, same: bool) -> None:
     data, asleep_only = tiny(), settled(method, feedback={"pretraining_epochs": 1})
     other = Dataset(
-        "tiny", Split(data.train.inputs, (data.train.labels + 1) % 3), data.validation, data.test, data.classes
+        "tiny", Split(data.train.inputs, (data.train.targets + 1) % 3), data.validation, data.test, data.outputs
     )
     changes = []
     for each in (data, other):

@@ -109,7 +109,7 @@ def test_the_stored_weights_are_those_that_were_judged(tmp_path: Path) -> None:
     test = load("digits", seed=seeds(0)["split"]).test
     w = run.weights
     output = np.tanh(test.inputs @ w["W0"].T + w["b0"]) @ w["W1"].T + w["b1"]
-    wrong = 100 * np.mean(output.argmax(axis=1) != test.labels)
+    wrong = 100 * np.mean(output.argmax(axis=1) != test.targets)
     assert run.summary["test_error_percent"] == pytest.approx(wrong)
 
 

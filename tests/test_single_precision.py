@@ -32,7 +32,7 @@ def error_percent(method: str, dtype: str, seed: int) -> float:
 def test_single_precision_learns_as_well(method: str) -> None:
     """The means differ by no more than the standard deviation over seeds, both pooled, and one test sample."""
     double, single = ([error_percent(method, dtype, seed) for seed in SEEDS] for dtype in ("float64", "float32"))
-    pooled, sample = math.sqrt((variance(double) + variance(single)) / 2), 100 / len(digits().test.labels)
+    pooled, sample = math.sqrt((variance(double) + variance(single)) / 2), 100 / len(digits().test.targets)
     texts = ["  ".join(f"{value:5.2f}" for value in values) for values in (double, single)]
     print(f"\n{method:18} {mean(double):6.2f} ({texts[0]})  {mean(single):6.2f} ({texts[1]})  spread {pooled:.2f}")
     assert max(double) < 10

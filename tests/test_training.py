@@ -241,7 +241,7 @@ def test_the_last_minibatch_is_smaller(shuffle: str) -> None:
         for part in parts:
             lesson = trainer.lesson(trainer.forward, trainer.loop, part)
             assert np.array_equal(lesson.inputs, data.train.inputs[part])
-            assert np.array_equal(lesson.labels, data.train.labels[part])
+            assert np.array_equal(lesson.labels, data.train.targets[part])
         orders.append(np.concatenate(parts).tolist())
         assert sorted(orders[-1]) == list(range(10))
     assert orders[0] != orders[1]

@@ -1,4 +1,4 @@
-"""Labelled data for the experiments: embedded digits, MNIST and Fashion-MNIST."""
+"""Data in three splits, with classes or target vectors: embedded, downloaded, drawn, or of a file of one's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dataset is: three splits of labelled samples, and how samples are dealt to them."""
+"""What a dataset is: three splits of samples with targets, and how samples are dealt to them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .._check import all_finite
 from ..errors import DimensionError, InputError
 
 Seed: TypeAlias = int | np.random.SeedSequence
@@ -16,31 +17,50 @@ Seed: TypeAlias = int | np.random.SeedSequence
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples with their labels.
+    """Samples with what a network should answer to them.
 
     Parameters
     ----------
     inputs : ndarray of float64, shape (samples, features)
         One sample per row, already scaled.
-    labels : ndarray of int64, shape (samples,)
-        Class of each sample, counted from 0.
+    targets : ndarray of int64, shape (samples,), or of float64, shape (samples, outputs)
+        Class of each sample, counted from 0, or its target vector.
 
     Raises
     ------
     DimensionError
         When the shapes do not belong together.
+    InputError
+        When the numbers are of another type, not finite, or negative classes.
     """
 
     inputs: NDArray[np.float64]
-    labels: NDArray[np.int64]
+    targets: NDArray[Any]
 
     def __post_init__(self) -> None:
-        """Refuse labels that do not match the inputs."""
-        if self.inputs.ndim != 2 or self.labels.shape != self.inputs.shape[:1]:
+        """Refuse what a network could not learn from."""
+        inputs, targets = self.inputs, self.targets
+        if inputs.ndim != 2 or targets.ndim not in (1, 2) or len(targets) != len(inputs) or 0 in targets.shape[1:]:
             raise DimensionError(
-                "a split needs inputs (samples, features) and labels (samples,), "
-                f"got {self.inputs.shape} and {self.labels.shape}: pass one label per row of the inputs"
+                "a split needs inputs (samples, features) and targets (samples,) or (samples, outputs), "
+                f"got {inputs.shape} and {targets.shape}: pass one target per row of the inputs"
             )
+        if inputs.dtype.kind != "f" or targets.dtype.kind not in ("iu" if self.by_class else "f"):
+            raise InputError(
+                "a split needs inputs of floats and targets of integers (samples,) or floats (samples, outputs), "
+                f"got {inputs.dtype} {inputs.shape} and {targets.dtype} {targets.shape}: convert them"
+            )
+        # An autoencoder's targets are its inputs, looked at once.
+        for name, array in {"inputs": inputs, "targets": inputs if self.by_class else targets}.items():
+            if (name == "inputs" or array is not inputs) and not all_finite(array):
+                raise InputError(f"a split needs finite {name}, got a NaN or an infinity: remove such samples")
+        if self.by_class and len(targets) and targets.min() < 0:
+            raise InputError(f"a split needs classes counted from 0, got {targets.min()}: count them anew")
+
+    @property
+    def by_class(self) -> bool:
+        """Whether the targets are classes."""
+        return self.targets.ndim == 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +70,48 @@ class Dataset:
     Parameters
     ----------
     name : str
-        Name in the catalogue.
+        Name in the catalogue, or of the file.
     train, validation, test : Split
         The samples to learn from, to tune on and to report on.
-    classes : int
-        Number of classes; labels run from 0 to ``classes - 1``.
+    outputs : int
+        Number of outputs of a network: number of classes, which run from 0 to ``outputs - 1``, or width of the
+        target vectors.
+
+    Raises
+    ------
+    DimensionError
+        When the splits differ in their features or in what their targets are.
+    InputError
+        When a class is not below `outputs`.
     """
 
     name: str
     train: Split
     validation: Split
     test: Split
-    classes: int
+    outputs: int
+
+    def __post_init__(self) -> None:
+        """Refuse splits that do not belong together."""
+        for part in ("train", "validation", "test"):
+            split = getattr(self, part)
+            found = split.inputs.shape[1:], split.targets.shape[1:]
+            expected = self.train.inputs.shape[1:], () if self.by_class else (self.outputs,)
+            if found != expected:
+                raise DimensionError(
+                    f"{self.name}: expected features and targets of shape {expected[0]} and {expected[1]} a sample, "
+                    f"got {found[0]} and {found[1]} in the {part} split: take all from one source"
+                )
+            if self.by_class and len(split.targets) and split.targets.max() >= self.outputs:
+                raise InputError(
+                    f"{self.name}: expected classes 0 to {self.outputs - 1}, got {split.targets.max()} in the "
+                    f"{part} split: name the number of classes"
+                )
+
+    @property
+    def by_class(self) -> bool:
+        """Whether the targets are classes, so that answers are right or wrong."""
+        return self.train.by_class
 
     def with_train_samples(self, number: int) -> Dataset:
         """Give the same dataset with the first of its training samples alone.
@@ -81,9 +131,34 @@ class Dataset:
         InputError
             If there are not so many.
         """
-        if not 1 <= number <= len(self.train.labels):
-            raise InputError(f"train_samples: expected 1 to {len(self.train.labels)} of {self.name}, got {number}")
-        return replace(self, train=Split(self.train.inputs[:number], self.train.labels[:number]))
+        if not 1 <= number <= len(self.train.targets):
+            raise InputError(f"train_samples: expected 1 to {len(self.train.targets)} of {self.name}, got {number}")
+        return replace(self, train=Split(self.train.inputs[:number], self.train.targets[:number]))
+
+
+def source_of(seed: Seed) -> np.random.SeedSequence:
+    """Give a source of randomness of its own to who wants to spawn from it.
+
+    Parameters
+    ----------
+    seed : int or SeedSequence
+        Equal seeds give equal sources.
+
+    Returns
+    -------
+    SeedSequence
+        A fresh one; the seed itself is not used up.
+
+    Raises
+    ------
+    InputError
+        When an integer seed is negative.
+    """
+    if isinstance(seed, np.random.SeedSequence):
+        return np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key, pool_size=seed.pool_size)
+    if seed < 0:
+        raise InputError(f"seed must be 0 or more, got {seed}: choose another seed")
+    return np.random.SeedSequence(seed)
 
 
 def generator(seed: Seed) -> np.random.Generator:
@@ -104,9 +179,29 @@ def generator(seed: Seed) -> np.random.Generator:
     InputError
         When an integer seed is negative.
     """
-    if not isinstance(seed, np.random.SeedSequence) and seed < 0:
-        raise InputError(f"seed must be 0 or more, got {seed}: choose another seed")
-    return np.random.default_rng(seed)
+    return np.random.default_rng(source_of(seed))
+
+
+def scaled_pixels(pixels: NDArray[np.uint8], mean: float, deviation: float) -> NDArray[np.float64]:
+    """Give what a network sees of images.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (samples, features)
+        One flattened image per row.
+    mean, deviation : float
+        A pixel ``p`` in 0..255 becomes ``(p / 255 - mean) / deviation``.
+
+    Returns
+    -------
+    ndarray of float64, shape (samples, features)
+        The inputs.
+    """
+    inputs = pixels / 255.0
+    # In place: whole datasets take gigabytes.
+    inputs -= mean
+    inputs /= deviation
+    return inputs
 
 
 def stratified_indices(

@@ -40,4 +40,4 @@ def load_digits(seed: Seed) -> Dataset:
     train, validation, test = stratified_indices(labels, FRACTIONS, generator(seed))
     inputs = (images - images[train].mean()) / images[train].std()
     parts = [Split(inputs[part], labels[part]) for part in (train, validation, test)]
-    return Dataset("digits", parts[0], parts[1], parts[2], classes=10)
+    return Dataset("digits", parts[0], parts[1], parts[2], outputs=10)

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import DataError
-
-if TYPE_CHECKING:
-    from .mnist import IdxSource
 
 CONNECT_TIMEOUT = 4.0  # s
 READ_TIMEOUT = 20.0  # s
 
 
-def fetch(source: IdxSource, parts: Sequence[str]) -> list[Path]:
-    """Make sure that the compressed files of a dataset are in the user's cache.
+def fetch(dataset: str, urls: Sequence[str], files: Mapping[str, str]) -> list[Path]:
+    """Make sure that the files of a dataset are in the user's cache.
 
     Parameters
     ----------
-    source : IdxSource
-        Web folders and checksums of the files.
-    parts : sequence of str
-        File names without ``.gz``, in the order of ``source.md5``.
+    dataset : str
+        Its name, which is that of its folder in the cache.
+    urls : sequence of str
+        Folders on the web, tried in this order.
+    files : mapping of str
+        MD5 checksum by file name.
 
     Returns
     -------
@@ -38,23 +36,23 @@ def fetch(source: IdxSource, parts: Sequence[str]) -> list[Path]:
     """
     from platformdirs import user_cache_dir
 
-    cache = Path(user_cache_dir("controlnet")) / source.name
-    return [_fetch_one(source, f"{part}.gz", md5, cache) for part, md5 in zip(parts, source.md5, strict=True)]
+    cache = Path(user_cache_dir("controlnet")) / dataset
+    return [_fetch_one(dataset, urls, name, md5, cache) for name, md5 in files.items()]
 
 
-def _fetch_one(source: IdxSource, name: str, md5: str, cache: Path) -> Path:
+def _fetch_one(dataset: str, urls: Sequence[str], name: str, md5: str, cache: Path) -> Path:
     import pooch
 
     pooch.get_logger().setLevel(logging.CRITICAL)
     downloader = pooch.HTTPDownloader(timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
     failure: Exception | None = None
-    for url in source.urls:
+    for url in urls:
         try:
             return Path(pooch.retrieve(url + name, f"md5:{md5}", fname=name, path=cache, downloader=downloader))
         except (OSError, ValueError) as error:
             failure = error
     raise DataError(
-        f"cannot download {source.name} ({_reason(failure, cache)}): name a folder that holds its files with "
+        f"cannot download {dataset} ({_reason(failure, cache)}): name a folder that holds its files with "
         "--data-dir DIR or CONTROLNET_DATA=DIR, or connect and try again"
     ) from failure
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dataset import Dataset, Seed, Split, generator
+from .dataset import Dataset, Seed, Split, generator, scaled_pixels
+from .folders import VARIABLE, data_folder, home_of
 from .idx import read_labelled
 
-VARIABLE = "CONTROLNET_DATA"
 VALIDATION_SHARE = 1 / 12
 PARTS = (
     "train-images-idx3-ubyte",
@@ -103,13 +102,16 @@ def load_idx_dataset(source: IdxSource, seed: Seed, data_dir: Path | None = None
     DataError
         When a file is missing, damaged or of another dataset, or cannot be downloaded.
     """
-    folder = data_dir or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    folder = data_folder(data_dir)
     if folder is None:
         from .download import fetch
 
-        paths = fetch(source, PARTS)
+        paths = fetch(
+            source.name, source.urls, {f"{part}.gz": md5 for part, md5 in zip(PARTS, source.md5, strict=True)}
+        )
     else:
-        paths = _locate(source, Path(folder).expanduser())
+        home = home_of(source.name, folder, source.name)
+        paths = [_find(source, home, part) for part in PARTS]
     images, labels = read_labelled(paths[0], paths[1], classes=10)
     test_images, test_labels = read_labelled(paths[2], paths[3], classes=10)
     _check(source, paths, images, labels, test_images)
@@ -120,17 +122,26 @@ def load_idx_dataset(source: IdxSource, seed: Seed, data_dir: Path | None = None
         _split(source, images[order[:kept]], labels[order[:kept]]),
         _split(source, images[order[kept:]], labels[order[kept:]]),
         _split(source, test_images, test_labels),
-        classes=10,
+        outputs=10,
     )
 
 
-def _locate(source: IdxSource, folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(
-            f"no folder {folder} with the files of {source.name}: name an existing one with --data-dir or {VARIABLE}"
-        )
-    home = folder / source.name if (folder / source.name).is_dir() else folder
-    return [_find(source, home, part) for part in PARTS]
+def as_autoencoder(dataset: Dataset) -> Dataset:
+    """Give the dataset whose targets are its inputs.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Any dataset.
+
+    Returns
+    -------
+    Dataset
+        The same samples in the same splits, named ``NAME-autoencoder``.
+    """
+    splits = (dataset.train, dataset.validation, dataset.test)
+    train, validation, test = (Split(split.inputs, split.inputs) for split in splits)
+    return Dataset(f"{dataset.name}-autoencoder", train, validation, test, outputs=train.inputs.shape[1])
 
 
 def _find(source: IdxSource, home: Path, part: str) -> Path:
@@ -160,7 +171,4 @@ def _check(source: IdxSource, paths: list[Path], *arrays: NDArray[np.uint8]) -> 
 
 
 def _split(source: IdxSource, images: NDArray[np.uint8], labels: NDArray[Any]) -> Split:
-    inputs = images / 255.0
-    inputs -= source.mean
-    inputs /= source.deviation
-    return Split(inputs, labels.astype(np.int64))
+    return Split(scaled_pixels(images, source.mean, source.deviation), labels.astype(np.int64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..data import Dataset
 from ..errors import ConfigError
 from .methods import METHODS, Method, simulates
 from .phases import asleep, sleeps
@@ -22,6 +23,7 @@ def refuse_together(settings: Settings) -> None:
         Naming the setting, what was expected, and what it is.
     """
     method, learning = METHODS[settings.method], settings.feedback.learning
+    _refuse_data(settings)
     _refuse_network(settings, method)
     _refuse_objective(settings, method)
     _refuse_learning(settings, method)
@@ -36,8 +38,41 @@ def refuse_together(settings: Settings) -> None:
         _refuse_silence(asleep(settings), "feedback.")
 
 
+def refuse_unfitting(settings: Settings, dataset: Dataset) -> None:
+    """Raise if settings do not fit the data that are to be learned.
+
+    Parameters
+    ----------
+    settings : Settings
+        A complete experiment.
+    dataset : Dataset
+        The data.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting, what was expected, and what it is.
+    """
+    samples, objective = len(dataset.train.targets), settings.objective
+    if settings.train.batch_size > samples:
+        _refuse("train.batch_size", f"at most the {samples} training samples", settings.train.batch_size)
+    if dataset.by_class:
+        return
+    if objective.loss != "mse":
+        _refuse("objective.loss", f"mse for {dataset.name}, as its targets are vectors", objective.loss)
+    if objective.target_value is not None:
+        expected = f"none for {dataset.name}, as its targets are vectors"
+        _refuse("objective.target_value", expected, objective.target_value)
+
+
 def _refuse(path: str, expected: str, got: object) -> None:
     raise ConfigError(f"{path}: expected {expected}, got {got}")
+
+
+def _refuse_data(settings: Settings) -> None:
+    data = settings.data
+    if data.sizes is not None and data.name != "student-teacher":
+        _refuse("data.sizes", f"none for {data.name}, as only student-teacher takes any", list(data.sizes))
 
 
 def _refuse_network(settings: Settings, method: Method) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,14 +32,17 @@ def catalogue() -> dict[str, str]:
     dict of str
         Title by name.
     """
-    folder = _catalogue_folder()
+    return {
+        name: tomllib.loads(file.read_text(encoding="utf-8")).get("title", "")
+        for name, file in _catalogue_files().items()
+    }
+
+
+@cache
+def _catalogue_files() -> dict[str, Path]:
+    folder = Path(str(resources.files(__package__))) / "catalogue"
     files = sorted(folder.rglob("*.toml"), key=lambda file: (len(file.parts), file))
-    names = {file: file.relative_to(folder).with_suffix("").as_posix() for file in files}
-    return {name: tomllib.loads(file.read_text(encoding="utf-8")).get("title", "") for file, name in names.items()}
-
-
-def _catalogue_folder() -> Path:
-    return Path(str(resources.files(__package__))) / "catalogue"
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
 
 
 class Plan(NamedTuple):
@@ -217,13 +221,14 @@ def _read(experiment: str, above: tuple[str, ...] = ()) -> tuple[str, Table]:
     if path.suffix == ".toml":
         name, text = str(path), _text(path)
     else:
-        names = list(catalogue())
-        if experiment not in names:
+        files = _catalogue_files()
+        if experiment not in files:
+            short = ", ".join(name for name in files if "/" not in name)
             raise ConfigError(
-                f"experiment: expected a TOML file or one of {', '.join(names)}, got {experiment!r}"
-                + suggestion(experiment, names)
+                f"experiment: expected a TOML file or a name of `controlnet list`, such as {short}, got {experiment!r}"
+                + suggestion(experiment, files)
             )
-        name, text = experiment, _text(_catalogue_folder() / f"{experiment}.toml")
+        name, text = experiment, _text(files[experiment])
     if name in above:
         raise ConfigError(f"base: {' -> '.join((*above, name))} leads back to itself")
     try:

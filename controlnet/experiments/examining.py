@@ -10,14 +10,13 @@ import numpy as np
 
 from .._parallel import one_blas_thread
 from ..base import Array
-from ..data import load
 from ..errors import InputError
 from ..storage import Run, read_run
 from .config import from_stored
 from .probe import Look, Row
-from .running import PROBED, chosen
+from .running import PROBED, dataset_of
 from .settings import Settings
-from .training import Trainer, seeds
+from .training import Trainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +98,7 @@ def examine(
     at = last if at is None else at
     if not 0 <= at <= last:
         raise InputError(f"--at: expected an epoch from 0 to {last}, which is how far {path} came, got {at}")
-    dataset = load(settings.data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir)
-    trainer = Trainer(settings, chosen(dataset, settings), threads)
+    trainer = Trainer(settings, dataset_of(settings, data_dir), threads)
     probe = trainer.probe(samples)
     plants = {0: trainer.plant}
     if at > 0:

@@ -65,8 +65,8 @@ class Probe:
         The phase in which the forward weights learn.
     inputs : array (samples, n_0)
         Input patterns.
-    labels : array (samples,)
-        Their labels.
+    labels : array (samples,) of int or (samples, n_L) of float
+        Their classes or target vectors.
     threads : int, optional
         Number of threads.
     """

@@ -50,6 +50,7 @@ def run_experiment(
     plan: Plan,
     *,
     folder: Path,
+    replace: bool = False,
     watcher: Watcher | None = None,
     data_dir: Path | None = None,
     threads: int | None = None,
@@ -62,6 +63,8 @@ def run_experiment(
         The experiment and its peers.
     folder : Path
         Where ``run.h5`` goes; must not hold anything yet.
+    replace : bool
+        Whether it may hold a run, which is then replaced.
     watcher : Watcher, optional
         Is told of every minibatch and epoch, of the peers too.
     data_dir : Path, optional
@@ -82,9 +85,8 @@ def run_experiment(
         After what is complete was saved.
     """
     settings, watcher = plan.settings, watcher or Watcher()
-    with claim_folder(folder):
-        dataset = load(settings.data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir)
-        dataset = chosen(dataset, settings)
+    with claim_folder(folder, replace=replace):
+        dataset = dataset_of(settings, data_dir)
         trainer = Trainer(settings, dataset, threads, watcher)
         peers = {peer.method: Trainer(peer, dataset, threads, watcher) for peer in plan.peers}
         recorder = _Recorder(plan, folder)
@@ -101,6 +103,31 @@ def run_experiment(
             recorder.peers[method] = _train_peer(peer)
         recorder.save(trainer.plant.parameters, complete=True)
         return recorder.summary()
+
+
+def dataset_of(settings: Settings, data_dir: Path | None = None) -> Dataset:
+    """Load what an experiment learns.
+
+    Parameters
+    ----------
+    settings : Settings
+        The experiment; ``[data]`` and the seed count.
+    data_dir : Path, optional
+        Folder with the dataset's files.
+
+    Returns
+    -------
+    Dataset
+        With as many training samples as asked for.
+
+    Raises
+    ------
+    ControlNetError
+        If there is no such dataset, or it is unusable.
+    """
+    data = settings.data
+    dataset = load(data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir, sizes=data.sizes)
+    return chosen(dataset, settings)
 
 
 def chosen(dataset: Dataset, settings: Settings) -> Dataset:
@@ -123,7 +150,7 @@ def chosen(dataset: Dataset, settings: Settings) -> Dataset:
     ConfigError
         If more are asked for than there are.
     """
-    number, most = settings.data.train_samples, len(dataset.train.labels)
+    number, most = settings.data.train_samples, len(dataset.train.targets)
     if number is None:
         return dataset
     if number > most:
@@ -144,7 +171,7 @@ def _train_peer(trainer: Trainer) -> dict[str, Any]:
 
 
 def _results(history: list[Epoch]) -> dict[str, Any]:
-    """Give the numbers that sum up a training; the errors are those of the last epoch."""
+    """Give the numbers that sum up a training; losses and errors are those of the last epoch."""
     if not history:
         return {"epochs": 0}
     last = history[-1]
@@ -152,6 +179,8 @@ def _results(history: list[Epoch]) -> dict[str, Any]:
         "test_error_percent": last.test_error_percent,
         "validation_error_percent": last.validation_error_percent,
         "train_loss": last.train_loss,
+        "validation_loss": last.validation_loss,
+        "test_loss": last.test_loss,
         "amount_of_control": last.amount_of_control,
         "converged_percent": last.converged_percent,
         "diverged_percent": last.diverged_percent,

@@ -23,10 +23,14 @@ class StrictTable(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Data(StrictTable, frozen=True):
-    """``[data]``: a name of `controlnet.data.DATASETS`, and how many of its training samples are used (unset: all)."""
+    """``[data]``: a name of `controlnet.data.DATASETS` or a file, and how many of its training samples are used.
+
+    Unset `train_samples` are all, unset `sizes`, the widths of the teacher of ``student-teacher``, the published ones.
+    """
 
     name: str = "digits"
     train_samples: Count | None = None
+    sizes: Annotated[tuple[Width, ...], Meta(min_length=2, max_length=100)] | None = None
 
 
 class Network(StrictTable, frozen=True):

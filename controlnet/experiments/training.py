@@ -15,9 +15,10 @@ from ..adaptation import Backprop
 from ..analysis import angles_by_layer
 from ..base import Array
 from ..data import Dataset, Split
-from ..errors import ConfigError, DivergedError, InputError, LearningDivergedError
+from ..errors import DivergedError, InputError, LearningDivergedError
 from ..objective import Lesson
-from ._tally import Tally
+from ._checks import refuse_unfitting
+from ._tally import Score, Tally, judge
 from .phases import Optimizers, Phase, feedback_phase, forward_phase, make_network, sleeps
 from .probe import Probe
 from .settings import Settings
@@ -44,6 +45,11 @@ def seeds(seed: int) -> dict[str, np.random.SeedSequence]:
 class Epoch(NamedTuple):
     """What one epoch brought.
 
+    The losses are means over the samples of a split, at the feed-forward output, under the loss of the method's own
+    objective: for classes against its soft labels, if it has any, for target vectors over the outputs too. That of the
+    training samples is taken minibatch by minibatch, before each is learned from; the others, and the errors, after
+    the epoch. The errors are None for target vectors.
+
     `amount_of_control` is the mean of H = |Q u|^2 over the training samples, `simulated` the number of those whose
     controller was judged: none if the law asks for no steady state.  Where settled samples may be extended,
     `simulated_steps` is the mean number of steps that were made, `extension_error` the largest bound of the error.
@@ -51,9 +57,11 @@ class Epoch(NamedTuple):
 
     epoch: int
     train_loss: float
+    validation_loss: float
+    test_loss: float
     amount_of_control: float | None
-    validation_error_percent: float
-    test_error_percent: float
+    validation_error_percent: float | None
+    test_error_percent: float | None
     converged_percent: float | None
     diverged_percent: float | None
     simulated: int
@@ -107,13 +115,18 @@ class Trainer:
     settings : Settings
         The experiment.
     dataset : Dataset
-        What to learn.
+        What to learn: classes, or target vectors under the loss ``mse``.
     threads : int, optional
         Number of threads; all cores if not given. The result does not depend on it.
     watcher : Watcher, optional
         Is told of every minibatch and epoch.
     compiled : bool
         False to run the kernels as plain Python.
+
+    Raises
+    ------
+    ConfigError
+        If the settings do not fit the dataset.
     """
 
     def __init__(
@@ -126,13 +139,9 @@ class Trainer:
     ) -> None:
         self.settings, self.dataset, self.threads, self.compiled = settings, dataset, threads, compiled
         self.watcher = watcher or Watcher()
-        if settings.train.batch_size > len(dataset.train.labels):
-            raise ConfigError(
-                f"train.batch_size: expected at most the {len(dataset.train.labels)} training samples, "
-                f"got {settings.train.batch_size}"
-            )
+        refuse_unfitting(settings, dataset)
         source = seeds(settings.seed)
-        self.plant: Any = make_network(settings, dataset.train.inputs.shape[1], dataset.classes, source["init"])
+        self.plant: Any = make_network(settings, dataset.train.inputs.shape[1], dataset.outputs, source["init"])
         self._inputs = dataset.train.inputs.astype(self.plant.dtype, copy=False)
         self.forward = forward_phase(settings)
         self.sleep, self.pretraining = (feedback_phase(settings, name) for name in ("feedback", "pretraining"))
@@ -147,7 +156,7 @@ class Trainer:
         self._noise, self._lessons = source["noise"], 0
         self._controls: Array | None = None
         if settings.law.warm_start:
-            self._controls = np.full((len(dataset.train.labels), dataset.classes), np.nan, self.plant.dtype)
+            self._controls = np.full((len(dataset.train.targets), dataset.outputs), np.nan, self.plant.dtype)
 
     @property
     def loop(self) -> Any:
@@ -171,7 +180,7 @@ class Trainer:
         before = [self.sleep] if self.sleep and feedback.learning == "two-phase" else []
         after = [self.sleep] * feedback.extra_epochs if self.sleep else []
         pretraining = [self.pretraining] * feedback.pretraining_epochs if self.pretraining else []
-        batches = -(-len(self.dataset.train.labels) // train.batch_size)
+        batches = -(-len(self.dataset.train.targets) // train.batch_size)
         passes = len(pretraining) + train.epochs * (1 + len(before) + len(after))
         self.watcher.on_start(self.settings.method, train.epochs, passes * batches)
         start = time.perf_counter()
@@ -188,14 +197,18 @@ class Trainer:
 
     def _epoch(self, number: int, tally: Tally, start: float) -> Epoch:
         with one_blas_thread():
-            validation = self.error_percent(self.dataset.validation)
-            test = self.error_percent(self.dataset.test)
+            validation = self.evaluate(self.dataset.validation)
+            test = self.evaluate(self.dataset.test)
+        if not math.isfinite(validation.loss + test.loss):
+            raise self._diverged(self.forward, "W0")
         return Epoch(
             epoch=number,
             train_loss=tally.loss / tally.samples,
+            validation_loss=validation.loss,
+            test_loss=test.loss,
             amount_of_control=tally.control / tally.controlled if tally.controlled else None,
-            validation_error_percent=validation,
-            test_error_percent=test,
+            validation_error_percent=validation.error_percent,
+            test_error_percent=test.error_percent,
             converged_percent=tally.percent(tally.converged),
             diverged_percent=tally.percent(tally.diverged),
             simulated=tally.judged,
@@ -229,7 +242,7 @@ class Trainer:
             Indices of samples; the last minibatch may be smaller.
         """
         order, size = (
-            self._shuffles[shuffle].permutation(len(self.dataset.train.labels)),
+            self._shuffles[shuffle].permutation(len(self.dataset.train.targets)),
             self.settings.train.batch_size,
         )
         for first in range(0, len(order), size):
@@ -250,15 +263,15 @@ class Trainer:
         Returns
         -------
         Lesson
-            Inputs, labels, objective and time grid, with noise of its own.
+            Inputs, targets, objective and time grid, with noise of its own.
         """
         source = self._noise
         seed = np.random.SeedSequence(source.entropy, spawn_key=(*source.spawn_key, self._lessons))
         self._lessons += 1
         grid = (phase.dt, phase.steps, self.threads, seed)
         guess = None if self._controls is None or phase is not self.forward else self._controls[part]
-        labels = self.dataset.train.labels[part]
-        return Lesson(loop.plant, self._inputs[part], labels, phase.objective, *grid, guess, phase.extend)
+        targets = self.dataset.train.targets[part]
+        return Lesson(loop.plant, self._inputs[part], targets, phase.objective, *grid, guess, phase.extend)
 
     def learn(self, phase: Phase, part: Array, tally: Tally) -> None:
         """Apply what a phase's law wants after one minibatch.
@@ -307,12 +320,13 @@ class Trainer:
         Returns
         -------
         dict of arrays
-            ``test_confusion``, the number of test samples by class and prediction, and for all laws but BP
-            ``angle_to_bp``, degrees between what law and BP want for the weights of each layer, on one minibatch.
+            For classes ``test_confusion``, the number of test samples by class and prediction, and for all laws but
+            BP ``angle_to_bp``, degrees between what law and BP want for the weights of each layer, on one minibatch.
         """
-        test, n = self.dataset.test, self.dataset.classes
-        pairs = n * test.labels + self.plant.predict(test.inputs).argmax(axis=1)
-        found = {"test_confusion": np.bincount(pairs, minlength=n * n).reshape(n, n)}
+        test, n, found = self.dataset.test, self.dataset.outputs, {}
+        if self.dataset.by_class:
+            pairs = n * test.targets + self.plant.predict(test.inputs).argmax(axis=1)
+            found["test_confusion"] = np.bincount(pairs, minlength=n * n).reshape(n, n)
         if self.settings.method != "bp":
             loop = self.loop
             lesson = self.lesson(self.forward, loop, next(self.minibatches()))
@@ -336,25 +350,20 @@ class Trainer:
             Looks as often as it is asked, and changes nothing.
         """
         first = slice(samples or self.settings.diagnostics.samples)
-        given = self._inputs[first], self.dataset.train.labels[first]
+        given = self._inputs[first], self.dataset.train.targets[first]
         return Probe(self.settings, self.forward, *given, self.threads)
 
-    def error_percent(self, split: Split) -> float:
-        """Give the share of wrongly classified samples of a split.
+    def evaluate(self, split: Split) -> Score:
+        """Judge the feed-forward output on a split, without control.
 
         Parameters
         ----------
         split : Split
-            Inputs and labels.
+            Inputs and targets.
 
         Returns
         -------
-        float
-            Per cent.
+        Score
+            Loss and error, of one pass.
         """
-        parts = range(0, len(split.labels), 1000)
-        wrong = sum(
-            int((self.plant.predict(split.inputs[i : i + 1000]).argmax(axis=1) != split.labels[i : i + 1000]).sum())
-            for i in parts
-        )
-        return 100 * wrong / len(split.labels)
+        return judge(self.plant, self.forward.objective.loss, split)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..controllers import PI
+from ..data.student_teacher import make_task
 from ..loop import ClosedLoop
 from ..objective import Lesson, MeanSquaredError, Nudged
 from ..pictures.look import BLUE, GREY, ORANGE, empty_figure, tidy
 from ..pictures.table import Table
 from ..plants import DeepNetwork
 from .sleep import Learner, Sleep, minibatches
-from .student_teacher import make_task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,0 +1,1 @@
+"""Commands that work on many runs, a module each: parse, call the experiments, print."""

@@ -1,0 +1,155 @@
+"""`controlnet sweep`: an experiment over a grid of settings and seeds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import DATA_DIR, JSON
+
+if TYPE_CHECKING:
+    from ..experiments.sweep import Result, Sweep
+
+
+@click.command()
+@click.argument("experiment")
+@click.option(
+    "--grid",
+    multiple=True,
+    metavar="A.B=VALUE,VALUE",
+    help="Values of one setting; may be repeated for others: all combinations are run.",
+)
+@click.option("--seeds", metavar="0:5", help="Seeds, such as 0:5, 0,3,7 or 4; the experiment's if not given.")
+@click.option("--method", "-m", help="Method instead of the experiment's; see `controlnet list`.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs instead of the experiment's.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change one setting; may be repeated.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes; as many as cores if not given.")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Use Dask: tcp://HOST:PORT or tls://HOST:PORT, or local. Needs controlnet[cluster].",
+)
+@click.option(
+    "--keep-going/--fail-fast", default=True, help="Whether the others are run after one failed; they are by default."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the sweep; sweeps/EXPERIMENT if not given.",
+)
+@DATA_DIR
+@JSON
+@click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
+@click.option("--dry-run", is_flag=True, help="Print the tasks and stop.")
+def sweep(
+    experiment: str,
+    grid: tuple[str, ...],
+    seeds: str | None,
+    workers: int | None,
+    scheduler: str | None,
+    keep_going: bool,
+    out: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+    quiet: bool,
+    dry_run: bool,
+    **changes: Any,
+) -> None:
+    """Run EXPERIMENT, a name of `controlnet list` or a TOML file, over a grid of settings and seeds.
+
+    The same command again, or with more values, runs what is missing; a finished run is never repeated. Methods of
+    train.compare_with are left out: compare with --grid method=dfc,bp.
+    """
+    from ..experiments.engines import check_scheduler
+    from ..experiments.grid import read_seeds
+    from ..experiments.sweep import default_folder, plan_sweep
+
+    plan = plan_sweep(experiment, grid, None if seeds is None else read_seeds(seeds), **changes)
+    _check_workers(workers, None if scheduler is None else check_scheduler(scheduler))
+    folder = out or default_folder(plan)
+    if dry_run:
+        _show_plan(plan, folder, as_json)
+        return
+    results = _run(plan, folder, keep_going, quiet, workers=workers, scheduler=scheduler, data_dir=data_dir)
+    if as_json:
+        click.echo(json.dumps({"folder": str(folder), "tasks": _as_list(plan, results)}, default=str))
+    else:
+        from ._sweep_report import show_sweep
+
+        show_sweep(plan, results, folder)
+    errors = [result.error for result in results if result.error is not None]
+    if errors:
+        raise click.exceptions.Exit(3 if any(error.diverged for error in errors) else 2)
+
+
+def _check_workers(workers: int | None, scheduler: str | None) -> None:
+    from ..errors import ConfigError
+    from ..experiments.engines import LOCAL, is_open
+
+    if scheduler is None or scheduler == LOCAL:
+        return
+    if workers is not None:
+        raise ConfigError("--workers: a running scheduler has its own workers: expected --workers or its address")
+    if is_open(scheduler):
+        words = "whoever reaches that port can run code on the workers: take tls://, or a network of your own"
+        click.echo(f"Warning: {scheduler} is not encrypted: {words}", err=True)
+
+
+def _run(plan: Sweep, folder: Path, keep_going: bool, quiet: bool, **where: Any) -> list[Result]:
+    from ..experiments.sweep import run_sweep
+    from ._sweep_report import Bar, Lines, Silence
+
+    watch = Silence() if quiet else Bar(plan) if sys.stderr.isatty() else Lines(plan)
+    results: list[Result] = []
+    try:
+        with watch, closing(run_sweep(plan, folder, **where)) as stream:
+            for result in stream:
+                results.append(result)
+                watch.tell(result)
+                if result.error is not None and not keep_going:
+                    break
+    except KeyboardInterrupt:
+        done = sum(result.summary is not None for result in results)
+        words = f"interrupted: {done} of {len(plan.members)} runs are finished; the same command goes on with the rest"
+        failure = click.ClickException(words)
+        failure.exit_code = 130  # type: ignore[misc]  # of the class only as far as click's types go
+        raise failure from None
+    return results
+
+
+def _as_list(plan: Sweep, results: list[Result]) -> list[dict[str, Any]]:
+    """Give the tasks in their order; one that was not run has neither summary nor error."""
+    by_name = {result.member.identity: result for result in results}
+    tasks = []
+    for member in plan.members:
+        task: dict[str, Any] = {"identity": member.identity, "values": member.values, "seed": member.seed}
+        result = by_name.get(member.identity)
+        if result is not None and result.summary is not None:
+            task |= {"already": result.already, "summary": result.summary}
+        elif result is not None and result.error is not None:
+            task["error"] = result.error._asdict()
+        tasks.append(task)
+    return tasks
+
+
+def _show_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
+    from ..experiments.tasks import finished
+
+    there = {member.identity: finished(folder / member.identity, member.stored) is not None for member in plan.members}
+    if as_json:
+        tasks = [
+            {name: getattr(member, name) for name in ("identity", "values", "seed")}
+            | {"finished": there[member.identity], "settings": member.stored}
+            for member in plan.members
+        ]
+        click.echo(json.dumps({"folder": str(folder), "tasks": tasks}, default=str))
+        return
+    from ._sweep_report import show_plan
+
+    show_plan(plan, there, folder)

@@ -1,0 +1,108 @@
+"""``controlnet table``: a paper's table, our numbers beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import DATA_DIR, JSON
+
+
+def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",")) if value else ()
+
+
+@click.command()
+@click.argument("name", metavar="dfc|strong-dfc")
+@click.option("--rows", callback=_names, metavar="A,B", help="Only these rows.")
+@click.option("--columns", callback=_names, metavar="A,B", help="Only these columns.")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Number of seeds.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs; as published if not given.")
+@click.option(
+    "--fast", is_flag=True, help="Steady states by root finding in single precision, where the paper simulates."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("reproduction"),
+    show_default=True,
+    metavar="DIR",
+    help="Where a small JSON file of each finished run is kept.",
+)
+@click.option(
+    "--take",
+    "taken",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="RUN",
+    help="Keep a run that is there already.",
+)
+@click.option("--note", default="", help="Kept with the new runs, and shown beside their numbers.")
+@click.option("--print", "print_only", is_flag=True, help="Run nothing; show what there is.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at the same time.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print Markdown.")
+@click.option("--latex", "form", flag_value="latex", help="Print LaTeX.")
+@DATA_DIR
+@JSON
+def table(
+    name: str,
+    rows: tuple[str, ...],
+    columns: tuple[str, ...],
+    seeds: int,
+    epochs: int | None,
+    fast: bool,
+    out: Path,
+    taken: tuple[Path, ...],
+    note: str,
+    print_only: bool,
+    workers: int,
+    form: str | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Reproduce a table of a paper: runs what is missing, keeps what is done, prints ours beside the paper's.
+
+    What was asked for in an earlier call need not be asked for again: the table is built from the files in DIR.
+    """
+    from ..reproduction.published import paper_table
+    from ..reproduction.records import read_records
+    from ..reproduction.tables import cells, chosen_names, jobs
+
+    paper = paper_table(name)
+    which = chosen_names(rows, paper.rows, "rows"), chosen_names(columns, paper.columns, "columns")
+    from ..reproduction.making import make, take
+
+    for path in taken:
+        take(path, out, note)
+    failed: list[str] = []
+    if not print_only:
+        wanted = jobs(paper, *which, seeds, epochs, fast)
+        failed = make(wanted, out, workers=workers, data_dir=data_dir, note=note, told=_tell)
+    found = cells(paper, *which, read_records(out))
+    _show(paper, found, form, as_json, failed)
+    if failed:
+        raise click.exceptions.Exit(3)
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _show(paper: Any, found: Any, form: str | None, as_json: bool, failed: list[str]) -> None:
+    from ..reproduction.texts import as_latex, as_markdown
+
+    forms: dict[str | None, Callable[[Any, Any], str]] = {"markdown": as_markdown, "latex": as_latex}
+    if as_json:
+        click.echo(
+            json.dumps({"table": paper.name, "cells": [cell.as_dict() for cell in found.values()], "failed": failed})
+        )
+    elif form is not None:
+        click.echo(forms[form](paper, found), nl=False)
+    else:
+        from ._table_report import show_table
+
+        show_table(paper, found)

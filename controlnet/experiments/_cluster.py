@@ -1,0 +1,138 @@
+"""Does tasks by the workers of a Dask scheduler; the only file that knows Dask, which is loaded when it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+from ._processes import ATTEMPTS, ONE_THREAD, without_interrupts
+from .tasks import Failure, Outcome, Task, attempt
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds that a scheduler has to answer."""
+
+DIED = "the workers that had it died (killed, or out of memory): see what ended them"
+
+
+def require_dask() -> None:
+    """Refuse to go on without Dask.
+
+    Raises
+    ------
+    ConfigError
+        That says how to install it.
+    """
+    if find_spec("distributed") is None:
+        raise ConfigError("--scheduler needs Dask: install controlnet[cluster]")
+
+
+def on_cluster(tasks: Sequence[Task], scheduler: str, workers: int, data_dir: Path | None) -> Iterator[Outcome]:
+    """Do tasks by the workers of a scheduler.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        What to do.
+    scheduler : str
+        Its address; ``local`` for one of this sweep's own.
+    workers : int
+        Number of workers of a scheduler of one's own.
+    data_dir : Path or None
+        Folder with the datasets' files.
+
+    Yields
+    ------
+    Outcome
+        One for each task. Dask gives the tasks of a dead worker to another.
+
+    Raises
+    ------
+    ConfigError
+        If there is no scheduler at the address.
+    """
+    from distributed import as_completed
+
+    with _client(scheduler, min(workers, len(tasks))) as client:
+        futures = {
+            client.submit(attempt, task, data_dir, key=_key(task), retries=ATTEMPTS - 1, pure=False): task
+            for task in tasks
+        }
+        try:
+            for future in as_completed(list(futures), loop=client.loop):
+                yield _outcome(future, futures.pop(future))
+        finally:
+            client.cancel(list(futures))
+
+
+def _key(task: Task) -> str:
+    """Name a task of a scheduler: two sweeps may do the same one, each into its own folder."""
+    return f"controlnet-{task.identity}-{hashlib.sha256(str(task.folder).encode()).hexdigest()[:8]}"
+
+
+def _outcome(future: Future[Outcome], task: Task) -> Outcome:
+    from distributed import CancelledError, KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker:
+        error = Failure("WorkerDied", DIED)
+    except CancelledError:
+        error = Failure("Cancelled", "the scheduler went away, or dropped the task: is it still there?")
+    except Exception as unforeseen:
+        # Such as a worker without the package, or with another version of it.
+        error = Failure(type(unforeseen).__name__, " ".join(str(unforeseen).split()) or repr(unforeseen))
+    return Outcome(task, error=error)
+
+
+@contextmanager
+def _client(scheduler: str, workers: int) -> Iterator[Client]:
+    from distributed import Client
+
+    if scheduler == "local":
+        with _own_cluster(workers) as address, Client(address, set_as_default=False) as client:
+            yield client
+        return
+    try:
+        client = Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"--scheduler {scheduler}: cannot connect: {reason}") from None
+    with client:
+        yield client
+
+
+@contextmanager
+def _own_cluster(workers: int) -> Iterator[object]:
+    """Start scheduler and workers that nobody else can reach, and that end with this process."""
+    import dask
+    from distributed import LocalCluster
+
+    # As many attempts as without Dask; a worker may use what memory there is.
+    settings = {
+        "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
+        "distributed.nanny.pre-spawn-environ": ONE_THREAD,
+    }
+    with dask.config.set(settings):
+        # Without a dashboard too Dask serves a page about its health: on any free port, not always on the same.
+        with without_interrupts():
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
+                memory_limit=0,
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster:
+            yield cluster

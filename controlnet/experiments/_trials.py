@@ -1,0 +1,249 @@
+"""The trials of a search and its next point: the only file that knows Optuna.
+
+The journal holds finished trials alone, and the sampler of every trial has a seed of its own.  So a trial follows from
+the seed, its number and the trials before it, whether the search was interrupted in between or not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._folder import named_errors, put
+from ..errors import InputError, StorageError
+from .comparing import flatten
+from .search_space import Choice, Space, meant
+
+JOURNAL = "trials.log"
+LOCK = ".tune.lock"
+STUDY = "controlnet"
+
+
+class Trial(NamedTuple):
+    """A finished trial.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+    point : dict
+        What was tried, by path, as `search_space.written` takes it.
+    value : float or None
+        What is to be small; None if the trial failed.
+    error : str or None
+        The line with which it failed.
+    objective : str or None
+        What the value is of.
+    """
+
+    number: int
+    point: dict[str, Any]
+    value: float | None
+    error: str | None
+    objective: str | None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was tried, by path, as settings hold it."""
+        return {path: meant(value) for path, value in self.point.items()}
+
+
+@contextmanager
+def claim_search(folder: Path) -> Iterator[None]:
+    """Hold the folder of a search for one process; it is created with its parents.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+
+    Yields
+    ------
+    None
+        While it is held.
+
+    Raises
+    ------
+    StorageError
+        When it is in use, cannot be written to, or holds other files but no search.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK, timeout=0)
+    with named_errors("use", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {entry.name for entry in folder.iterdir()} - {LOCK}
+        if names and JOURNAL not in names:
+            raise StorageError(f"{folder} holds other files, such as '{min(names)}', and no search: choose another")
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StorageError(f"{folder} is in use by another search: wait for its end or choose another") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Journal:
+    """The trials that a folder keeps.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, held with `claim_search`.
+    about : mapping
+        What the search is, as JSON would hold it; that of the folder must be the same.
+    """
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        self._optuna = optuna()
+        self._file = folder / JOURNAL
+        with self._readable():
+            _mend(self._file)
+            self._kept = self._open()
+            there = self._kept.user_attrs.get("about")
+            if there is None and not self._kept.trials:
+                self._kept.set_user_attr("about", dict(about))
+            else:
+                _refuse_other(folder, there, about)
+            # Points are drawn in memory, so that an interrupted trial leaves nothing behind.
+            self._drawn = self._optuna.create_study(study_name=STUDY)
+            self._drawn.add_trials(self._kept.trials)
+
+    def _open(self) -> Any:
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+        file = str(self._file)
+        storage = JournalStorage(JournalFileBackend(file, lock_obj=JournalFileOpenLock(file)))
+        return self._optuna.create_study(storage=storage, study_name=STUDY, load_if_exists=True)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turn whatever a damaged file leads to into one line."""
+        try:
+            with named_errors("use", self._file):
+                yield
+        except (ValueError, KeyError, TypeError, AssertionError, AttributeError) as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(f"{self._file} is damaged ({error!r:.60}): choose another folder") from error
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The finished trials, the first first."""
+        with self._readable():
+            return [_trial(each) for each in self._kept.trials]
+
+    def draw(self, space: Space, seed: int) -> Any:
+        """Give the next point.
+
+        Parameters
+        ----------
+        space : dict
+            Range or choice by path.
+        seed : int
+            Seed of the search.
+
+        Returns
+        -------
+        optuna.trial.Trial
+            Open until it is given to `keep`; its point is ``params``.
+        """
+        number = len(self._drawn.trials)
+        (own,) = np.random.SeedSequence([seed, number]).generate_state(1)
+        self._drawn.sampler = self._optuna.samplers.TPESampler(seed=int(own))
+        return self._drawn.ask({path: self._distribution(each) for path, each in space.items()})
+
+    def keep(self, drawn: Any, value: float | None, *, error: str | None = None, objective: str | None = None) -> Trial:
+        """Keep a trial for good.
+
+        Parameters
+        ----------
+        drawn : optuna.trial.Trial
+            What `draw` gave.
+        value : float or None
+            What is to be small; None if the trial failed.
+        error : str, optional
+            The line with which it failed.
+        objective : str, optional
+            What the value is of.
+
+        Returns
+        -------
+        Trial
+            The same, finished.
+        """
+        drawn.set_user_attr("objective", objective)
+        drawn.set_user_attr("error", error)
+        # The sampler takes pruned trials for bad ones; of failed ones it would learn nothing.
+        states = self._optuna.trial.TrialState
+        state = states.PRUNED if value is None else states.COMPLETE
+        finished = self._drawn.tell(drawn, value, state=state)
+        with named_errors("write to", self._file):
+            self._kept.add_trial(finished)
+        return _trial(finished)
+
+    def _distribution(self, each: Any) -> Any:
+        distributions = self._optuna.distributions
+        if isinstance(each, Choice):
+            return distributions.CategoricalDistribution(each.choices)
+        whole = isinstance(each.low, int)
+        kind = distributions.IntDistribution if whole else distributions.FloatDistribution
+        return kind(each.low, each.high, log=each.log)
+
+
+def optuna() -> Any:
+    """Give Optuna, silenced.
+
+    Returns
+    -------
+    module
+        ``optuna``.
+
+    Raises
+    ------
+    InputError
+        If it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise InputError("tuning needs Optuna: install controlnet[tune]") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _mend(file: Path) -> None:
+    """Take away what a crash left: half a line, and Optuna's lock; the folder is held, so nobody else needs it."""
+    if file.exists():
+        content = file.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            put(file, content[:whole])
+    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
+
+
+def _trial(each: Any) -> Trial:
+    attributes = each.user_attrs
+    return Trial(each.number + 1, dict(each.params), each.value, attributes.get("error"), attributes.get("objective"))
+
+
+def _refuse_other(folder: Path, there: Any, here: Mapping[str, Any]) -> None:
+    then, now = flatten(there), flatten(json.loads(json.dumps(here)))
+    for path in {**now, **then}:
+        if then.get(path) != now.get(path):
+            kind, _, name = path.partition(".")
+            name = f"the search of {name}" if kind == "search" else name
+            words = f"{name} is {_word(then.get(path))} there and {_word(now.get(path))} here"
+            raise StorageError(f"{folder} holds another search: {words}: choose another folder")
+
+
+def _word(value: Any) -> str:
+    return "not set" if value is None else f"{value}"

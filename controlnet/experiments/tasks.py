@@ -1,0 +1,171 @@
+"""One run as a task: known by its settings, done once, wherever it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import StorageError
+from ..storage import RUN_FILE, read_run
+from .config import from_stored
+from .running import run_experiment
+from .training import Watcher
+
+PAUSE = 0.5
+"""Seconds between two looks at a folder that another process holds."""
+DIVERGED = ("DivergedError", "LearningDivergedError")
+
+
+class Task(NamedTuple):
+    """What is to be run: its name, its settings as `to_store` gave them, and the folder of its ``run.h5``."""
+
+    identity: str
+    stored: Mapping[str, Any]
+    folder: Path
+
+
+class Failure(NamedTuple):
+    """An error as plain text, which travels between processes and versions: the name of its type, and its line."""
+
+    type: str
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loop or the training ran away, so that other settings may help and another attempt will not."""
+        return self.type in DIVERGED
+
+
+class Outcome(NamedTuple):
+    """What came of a task: the summary of its run, or what went wrong."""
+
+    task: Task
+    summary: dict[str, Any] | None = None
+    error: Failure | None = None
+
+
+def identity(stored: Mapping[str, Any]) -> str:
+    """Give a name that follows from resolved settings alone: the same settings, the same run.
+
+    Parameters
+    ----------
+    stored : mapping
+        What `to_store` gave; what the experiment is called does not count.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    named = [stored, *stored.get("peers", {}).values()]
+    plain = [{key: value for key, value in table.items() if key not in ("experiment", "peers")} for table in named]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def finished(folder: Path, stored: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Give the summary of a run that is there already.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it would be.
+    stored : mapping
+        Its settings, as `to_store` gave them.
+
+    Returns
+    -------
+    dict or None
+        The summary; None if there is no whole run of these settings.
+    """
+    if not (folder / RUN_FILE).exists():
+        return None
+    try:
+        run = read_run(folder)
+    except StorageError:
+        return None
+    return run.summary if run.complete and identity(run.settings) == identity(stored) else None
+
+
+def perform(
+    stored: Mapping[str, Any],
+    folder: Path,
+    *,
+    data_dir: Path | None = None,
+    threads: int | None = 1,
+    watcher: Watcher | None = None,
+) -> dict[str, Any]:
+    """Do a task, unless it is done; what an earlier attempt left unfinished is replaced.
+
+    A folder that another process holds is waited for, because that process may be doing the same task. Nothing
+    waits for the dead: the system lets go of what they held.
+
+    Parameters
+    ----------
+    stored : mapping
+        Settings, as `to_store` gave them.
+    folder : Path
+        Where ``run.h5`` goes.
+    data_dir : Path, optional
+        Folder with the dataset's files.
+    threads : int, optional
+        Number of threads; the result does not depend on it.
+    watcher : Watcher, optional
+        Is told of every minibatch and epoch.
+
+    Returns
+    -------
+    dict
+        The summary, a few numbers.
+
+    Raises
+    ------
+    ControlNetError
+        If data or folder are unusable or the training diverges.
+    """
+    while (summary := finished(folder, stored)) is None:
+        try:
+            return run_experiment(
+                from_stored(stored), folder=folder, replace=True, data_dir=data_dir, threads=threads, watcher=watcher
+            )
+        except StorageError as error:
+            if not _in_use(error):
+                raise
+        time.sleep(PAUSE)
+    return summary
+
+
+def _in_use(error: StorageError) -> bool:
+    from filelock import Timeout
+
+    return isinstance(error.__cause__, Timeout)
+
+
+def attempt(task: Task, data_dir: Path | None = None, threads: int | None = 1) -> Outcome:
+    """Do a task and give what came of it, errors too.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    data_dir : Path, optional
+        Folder with the dataset's files.
+    threads : int, optional
+        Number of threads; the result does not depend on it.
+
+    Returns
+    -------
+    Outcome
+        The summary, or the error. One task that fails takes no other with it, whatever the reason.
+    """
+    try:
+        return Outcome(task, summary=perform(task.stored, task.folder, data_dir=data_dir, threads=threads))
+    except Exception as error:
+        return Outcome(task, error=Failure(type(error).__name__, " ".join(str(error).split()) or repr(error)))

@@ -1,0 +1,272 @@
+"""Searches for settings with a small error on the validation samples; the test samples have no say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .._folder import named_errors, put
+from ..errors import ConfigError, DivergedError, LearningDivergedError
+from ._trials import Journal, Trial, claim_search, optuna
+from .comparing import flatten
+from .config import Plan, as_toml, resolve, to_store
+from .search_space import Space, default_space, meant, parse_space, written
+from .settings import Settings
+from .tasks import identity, perform
+
+OBJECTIVES = ("validation_error_percent", "validation_loss")
+"""What is made small: the first of these that a run has."""
+BEST = "best.toml"
+
+
+class Search:
+    """An experiment, and what of it is searched.
+
+    Parameters
+    ----------
+    experiment : str
+        Name of the catalogue, or path of a TOML file.
+    searched : iterable of str
+        ``path=LOW..HIGH`` or ``path=a,b,c``; what the papers searched for the method if empty.
+    overrides : iterable of str
+        ``a.b=value``, for all trials.
+    **given : method, seed, epochs
+        As for `resolve`.  The seed is that of the trainings and of the search.
+
+    Raises
+    ------
+    ConfigError
+        If the experiment is not sound, or an end of what is searched cannot be.
+    """
+
+    def __init__(
+        self, experiment: str, searched: Iterable[str] = (), overrides: Iterable[str] = (), **given: Any
+    ) -> None:
+        self._experiment, self._overrides, self._given = experiment, tuple(overrides), given
+        self.known: dict[str, Any] = {}
+        self.base = self.plan({})
+        self.known = flatten(to_store(self.base))
+        texts = tuple(searched)
+        self.space: Space = parse_space(texts, self.known) or default_space(self.base.settings, self.known)
+        for path in self.space:
+            self._check(path)
+
+    def plan(self, point: Mapping[str, Any]) -> Plan:
+        """Give the experiment at a point of the search, without peers.
+
+        Parameters
+        ----------
+        point : mapping
+            Number or text by path.
+
+        Returns
+        -------
+        Plan
+            The checked settings.
+        """
+        # A table that the experiment leaves to its default has to be named by its kind.
+        kinds = (f"{path.rpartition('.')[0]}.kind" for path in point)
+        chosen = {kind: self.known[kind] for kind in kinds if kind in self.known} | dict(point)
+        assigned = (f"{path}={written(value)}" for path, value in chosen.items())
+        return resolve(
+            self._experiment, overrides=(*self._overrides, *assigned, "train.compare_with=[]"), **self._given
+        )
+
+    def about(self) -> dict[str, Any]:
+        """Give what makes this search another one than others.
+
+        Returns
+        -------
+        dict
+            Settings and searched settings, as JSON would hold them.
+        """
+        settings = {name: value for name, value in to_store(self.base).items() if name != "experiment"}
+        return {"settings": settings, "search": {path: str(each) for path, each in self.space.items()}}
+
+    def _check(self, path: str) -> None:
+        """Refuse a setting that is not there, cannot have these values, or that the search must not change."""
+        if path in ("seed", "experiment", "train.compare_with"):
+            raise ConfigError(f"--search {path}: expected a setting that tells how to learn")
+        found = set()
+        for end in self.space[path].ends:
+            try:
+                found.add(identity(to_store(self.plan({path: end}))))
+            except ConfigError as error:
+                # What only contradicts another setting may go with other values of that one.
+                if path == "method" or not self._sound(path, end):
+                    raise ConfigError(f"--search {error}") from None
+                found.add(repr(end))
+        if len(found) == 1:
+            raise ConfigError(f"--search {path}: expected a setting that another option does not fix")
+
+    def _sound(self, path: str, end: Any) -> bool:
+        """Say whether a setting may have a value as far as the others are left out of account."""
+        table = {name: value for name, value in to_store(self.base).items() if name != "peers"}
+        *above, last = path.split(".")
+        below = table
+        for name in above:
+            below = below.setdefault(name, {})
+        below[last] = meant(end)
+        try:
+            msgspec.convert(table, Settings)
+        except msgspec.ValidationError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found.
+
+    Parameters
+    ----------
+    search : Search
+        What was searched.
+    trials : tuple of Trial
+        All that finished or failed.
+    best : Trial
+        That with the smallest value, the first of them.
+    run : Path
+        Folder of its run.
+    file : Path
+        The experiment with its settings.
+    """
+
+    search: Search
+    trials: tuple[Trial, ...]
+    best: Trial
+    run: Path
+    file: Path
+
+    @property
+    def failed(self) -> tuple[Trial, ...]:
+        """The trials that diverged, or whose settings contradict each other."""
+        return tuple(trial for trial in self.trials if trial.value is None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give everything as plain data.
+
+        Returns
+        -------
+        dict
+            As JSON would hold it.
+        """
+        settings, best = self.search.base.settings, self.best
+        return {
+            "experiment": settings.experiment,
+            "method": settings.method,
+            "seed": settings.seed,
+            "search": {path: str(each) for path, each in self.search.space.items()},
+            "objective": best.objective,
+            "trials": len(self.trials),
+            "finished": len(self.trials) - len(self.failed),
+            "failed": len(self.failed),
+            "best": {"number": best.number, "value": best.value, "settings": best.settings, "run": str(self.run)},
+            "file": str(self.file),
+            "history": [
+                {"number": trial.number, "value": trial.value, "settings": trial.settings, "error": trial.error}
+                for trial in self.trials
+            ],
+        }
+
+
+def tune(
+    search: Search,
+    folder: Path,
+    trials: int,
+    *,
+    data_dir: Path | None = None,
+    threads: int | None = None,
+    on_trial: Callable[[Trial], None] | None = None,
+) -> Tuned:
+    """Search until there are so many trials in all; those that the folder keeps count.
+
+    Parameters
+    ----------
+    search : Search
+        What to search.
+    folder : Path
+        Keeps the trials, a run each, and the best settings.
+    trials : int
+        How many.
+    data_dir : Path, optional
+        Folder with the dataset's files.
+    threads : int, optional
+        Number of threads; all cores if not given. The result does not depend on it.
+    on_trial : callable, optional
+        Is told of every trial as it ends.
+
+    Returns
+    -------
+    Tuned
+        What was found.
+
+    Raises
+    ------
+    InputError
+        If Optuna is not installed.
+    StorageError
+        If the folder is unusable or holds another search.
+    LearningDivergedError
+        If all trials failed.
+    """
+    optuna()  # before there is a folder
+    with claim_search(folder):
+        journal = Journal(folder, search.about())
+        found = journal.trials
+        while len(found) < trials:
+            found.append(_attempt(search, folder, journal, data_dir, threads))
+            if _best(found) is found[-1]:
+                _write_best(search, folder, found)
+            if on_trial is not None:
+                on_trial(found[-1])
+        best = _best(found)
+        if best is None:
+            raise LearningDivergedError(f"none of {len(found)} trials came to its end; the last: {found[-1].error}")
+        file = _write_best(search, folder, found)
+        return Tuned(search, tuple(found), best, _run_folder(search, folder, best), file)
+
+
+def _attempt(search: Search, folder: Path, journal: Journal, data_dir: Path | None, threads: int | None) -> Trial:
+    """Make one trial; that it diverges, or that its settings contradict each other, is a result too."""
+    drawn = journal.draw(search.space, search.base.settings.seed)
+    failed_before = (trial.error for trial in journal.trials if trial.error and trial.point == drawn.params)
+    if (error := next(failed_before, None)) is not None:
+        return journal.keep(drawn, None, error=error)
+    try:
+        stored = to_store(search.plan(drawn.params))
+        summary = perform(stored, folder / identity(stored), data_dir=data_dir, threads=threads)
+        objective, value = _judged(summary)
+    except (DivergedError, LearningDivergedError, ConfigError) as failure:
+        return journal.keep(drawn, None, error=str(failure))
+    return journal.keep(drawn, value, objective=objective)
+
+
+def _judged(summary: Mapping[str, Any]) -> tuple[str, float]:
+    for name in OBJECTIVES:
+        value = summary.get(name)
+        if value is not None and math.isfinite(value):
+            return name, float(value)
+    raise LearningDivergedError("the error on the validation samples is not finite")
+
+
+def _best(trials: Iterable[Trial]) -> Trial | None:
+    finished = (trial for trial in trials if trial.value is not None)
+    return min(finished, key=lambda trial: trial.value or 0.0, default=None)
+
+
+def _run_folder(search: Search, folder: Path, trial: Trial) -> Path:
+    return folder / identity(to_store(search.plan(trial.point)))
+
+
+def _write_best(search: Search, folder: Path, trials: list[Trial]) -> Path:
+    best = _best(trials)
+    assert best is not None
+    words = f"# Trial {best.number} of {len(trials)}: {best.objective} {best.value:.6g}\n"
+    with named_errors("write to", folder):
+        return put(folder / BEST, (words + as_toml(search.plan(best.point))).encode())

@@ -1,0 +1,129 @@
+"""A reproduced table as text: for a terminal, as Markdown, as LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from .published import PaperTable
+from .tables import Cell
+
+Cells: TypeAlias = Mapping[tuple[str, str], Cell]
+
+LIKE = "†"
+FOOTNOTE = f"σ: the paper's standard deviation. {LIKE} of the method that it is a variant of."
+HEADINGS = ("", "ours", "seeds", "paper", "difference [σ]", "time a run", "remarks")
+LATEX = str.maketrans(
+    {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "±": r"$\pm$", "–": "--", "σ": r"$\sigma$", LIKE: r"$\dagger$"}
+)
+
+
+def lines(table: PaperTable, cells: Cells, column: str) -> list[tuple[str, ...]]:
+    """Give the rows of one column of a table as texts under `HEADINGS`.
+
+    Parameters
+    ----------
+    table : PaperTable
+        The table.
+    cells : dict of Cell
+        What has come out, by row and column.
+    column : str
+        Which column.
+
+    Returns
+    -------
+    list of tuple of str
+        A row each.
+    """
+    return [_line(table, cell) for (_, of), cell in cells.items() if of == column]
+
+
+def _line(table: PaperTable, cell: Cell) -> tuple[str, ...]:
+    row, percent = table.rows[cell.row], table.columns[cell.column].quantity.endswith("percent")
+    paper = f"{_number(cell.paper.mean, percent)} ± {_number(cell.paper.std, percent)}"
+    if not row.own:
+        paper += LIKE
+    if not cell.values:
+        return row.title, "–", "0", paper, "–", "–", ""
+    ours = _number(cell.mean, percent) + (f" ± {_number(cell.std, percent)}" if cell.std is not None else "")
+    return (
+        row.title,
+        ours,
+        str(len(cell.values)),
+        paper,
+        f"{cell.deviation:+.1f}",
+        _duration(cell.seconds),
+        _remarks(cell),
+    )
+
+
+def _number(value: float, percent: bool) -> str:
+    return f"{value:.2f}" if percent else f"{value:.3g}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    unit, name = next(((unit, name) for unit, name in ((3600, "h"), (60, "min")) if seconds >= unit), (1, "s"))
+    return f"{seconds / unit:.3g} {name}"
+
+
+def _remarks(cell: Cell) -> str:
+    said = ["fast variant"] if cell.fast else []
+    if cell.epochs < cell.planned:
+        said.append(f"{cell.epochs} of {cell.planned} epochs")
+    return "; ".join((*said, *cell.notes))
+
+
+def as_markdown(table: PaperTable, cells: Cells) -> str:
+    """Write a table as Markdown.
+
+    Parameters
+    ----------
+    table : PaperTable
+        The table.
+    cells : dict of Cell
+        What has come out, by row and column.
+
+    Returns
+    -------
+    str
+        A heading and a table for each column.
+    """
+    parts = []
+    for column in _columns(cells):
+        rows = [HEADINGS, ("---",) * len(HEADINGS), *lines(table, cells, column)]
+        body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        parts.append(f"**{table.columns[column].title}** ({table.title})\n\n{body}\n")
+    return "\n".join((*parts, f"{FOOTNOTE}\n"))
+
+
+def as_latex(table: PaperTable, cells: Cells) -> str:
+    """Write a table for LaTeX with the package booktabs.
+
+    Parameters
+    ----------
+    table : PaperTable
+        The table.
+    cells : dict of Cell
+        What has come out, by row and column.
+
+    Returns
+    -------
+    str
+        A ``tabular`` for each column.
+    """
+    parts = []
+    for column in _columns(cells):
+        heading, *rows = (
+            " & ".join(text.translate(LATEX) for text in row) + r" \\"
+            for row in (HEADINGS, *lines(table, cells, column))
+        )
+        title = f"{table.columns[column].title} ({table.title})".translate(LATEX)
+        body = [r"\begin{tabular}{lrrrrrl}", r"\toprule", heading, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
+        parts.append("\n".join([f"% {title}", *body]) + "\n")
+    return "\n".join((*parts, f"% {FOOTNOTE.translate(LATEX)}\n"))
+
+
+def _columns(cells: Cells) -> list[str]:
+    return list(dict.fromkeys(column for _, column in cells))

@@ -1,0 +1,321 @@
+"""`controlnet tune`: a search for settings with a small validation error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlnet.cli import main
+from controlnet.errors import ConfigError, LearningDivergedError, StorageError
+from controlnet.experiments import METHODS, catalogue, running, tuning
+from controlnet.experiments._trials import JOURNAL, claim_search
+from controlnet.experiments.search_space import Choice, Range, parse_space
+from controlnet.experiments.tuning import Search, Tuned, tune
+from controlnet.storage import read_run
+
+SMALL = ("data.train_samples=64", "network.hidden=[4]")
+RATE = "optimizer.learning_rate=1e-4..1e-1"
+OPTIONS = ("-m", "bp", "--epochs", "1", "--set", SMALL[0], "--set", SMALL[1])
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def search(*searched: str, overrides: tuple[str, ...] = (), seed: int = 0, method: str = "bp") -> Search:
+    """Give a small search on 64 digits, one epoch a trial."""
+    return Search("digits", searched, (*SMALL, *overrides), method=method, seed=seed, epochs=1)
+
+
+def tuned(folder: str, trials: int, *searched: str, **options: Any) -> Tuned:
+    return tune(search(*searched or (RATE,), **options), Path(folder), trials, threads=1)
+
+
+def call(*arguments: str) -> Result:
+    result = CliRunner().invoke(main, arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def failed(*arguments: str, code: int = 2) -> str:
+    """Give the one line with which a command fails."""
+    result = call(*arguments)
+    assert result.exit_code == code and result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def points(found: Tuned) -> list[dict[str, Any]]:
+    return [trial.point for trial in found.trials]
+
+
+# --- what is searched
+
+
+def test_ranges_and_choices() -> None:
+    known = {"a": 1.0, "n": 4, "s": "x"}
+    texts = ("a=1e-3..1", "n=1..64", "m=2..3", "b=-1.0..2", "s=x,y", "l=[8],[8,8]")
+    assert parse_space(texts, known) == {
+        "a": Range(1e-3, 1.0, log=True),
+        "b": Range(-1.0, 2.0, log=False),
+        "l": Choice(("[8]", "[8,8]")),
+        "m": Range(2, 3, log=False),
+        "n": Range(1, 64, log=True),
+        "s": Choice(("x", "y")),
+    }
+
+
+def test_the_ends_of_a_setting_that_is_no_whole_number_are_none() -> None:
+    ends = parse_space(["leak=0..1"], {"leak": 0.5})["leak"].ends
+    assert [type(end) for end in ends] == [float, float]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a",
+        "=1..2",
+        "a.=1..2",
+        "a=1..",
+        "a=..1",
+        "a=2..1",
+        "a=1..1",
+        "a=1..inf",
+        "a=nan..1",
+        "a=one..two",
+        "a=x",
+        "a=x,",
+    ]
+    + ["a=x,x", "a=", "n=1.5..2", "a=1..2\nb=1"],
+)
+def test_what_is_no_range_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="--search") as raised:
+        parse_space([text], {"n": 4})
+    assert "\n" not in str(raised.value)
+
+
+@given(st.floats(1e-12, 1e12), st.floats(1.001, 1e6))
+def test_wide_positive_ranges_are_searched_in_the_logarithm(low: float, factor: float) -> None:
+    found = parse_space([f"a={low!r}..{low * factor!r}"], {})["a"]
+    assert isinstance(found, Range) and found.log == (found.high / found.low >= 10)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_something_to_search(method: str) -> None:
+    space = Search("digits", method=method).space
+    assert {"optimizer.learning_rate", "optimizer.epsilon"} <= set(space)
+    controlled = method.startswith(("dfc", "strong"))
+    assert ("controller.leak" in space) == controlled
+    assert ("objective.stepsize" in space) == method.startswith("dfc")
+    assert ("feedback.optimizer.learning_rate" in space) == (controlled and "fixed" not in method)
+    assert ("feedback.noise.sigma" in space) == (method in ("dfc", "dfc-ss", "dfc-ssa", "strong-dfc-2phase"))
+
+
+def test_published_experiments_can_be_searched() -> None:
+    names = [name for name in catalogue() if name.endswith("dfc/mnist/dfc")]
+    assert names and all("feedback.controller.leak" in Search(name).space for name in names)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("optimizer.learning_rat=1e-3..1e-1", "did you mean 'learning_rate'"),
+        ("optimizer.learning_rate=-1..1", "expected a number > 0, got -1.0"),
+        ("network.activation=tanh,rel", "did you mean 'relu'"),
+        ("train.batch_size=1.5..3", "whole numbers"),
+        ("train.epochs=1..3", "another option"),
+        ("seed=1..3", "how to learn"),
+        ("optimizer.learning_rate", "expected a.b=LOW..HIGH"),
+    ],
+)
+def test_a_bad_search_is_one_line_and_leaves_nothing(text: str, said: str) -> None:
+    assert said in failed("tune", "digits", *OPTIONS, "--trials", "1", "--search", text, "--out", "here")
+    assert not Path("here").exists()
+
+
+# --- the search
+
+
+def test_the_same_seed_gives_the_same_trials_however_often_it_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = tuned("straight", 12)
+    assert tuned("parts", 4).trials == straight.trials[:4]
+
+    def interrupt(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tuning, "perform", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            tuned("parts", 12)
+    assert tuned("parts", 12).trials == straight.trials
+    assert points(tuned("another", 2, seed=1)) != points(straight)[:2]
+
+
+def test_trials_that_are_there_are_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tuned("here", 3)
+    monkeypatch.setattr(tuning, "perform", None)
+    assert tuned("here", 3).trials == first.trials == tuned("here", 1).trials
+
+
+def test_another_search_in_the_same_folder_is_refused() -> None:
+    tuned("here", 1)
+    with pytest.raises(
+        StorageError, match="another search: the search of optimizer.learning_rate is .* there and .* here"
+    ):
+        tuned("here", 2, "optimizer.learning_rate=1e-4..1e-2")
+    with pytest.raises(StorageError, match="another search: optimizer.beta1 is 0.9 there and 0.8 here"):
+        tuned("here", 2, overrides=("optimizer.beta1=0.8",))
+
+
+def test_a_trial_that_diverges_fails_alone() -> None:
+    found = tuned("here", 6, "optimizer.learning_rate=1e-3,1e308", overrides=("optimizer.kind=sgd",))
+    assert 0 < len(found.failed) < 6
+    assert all(
+        "diverged" in (trial.error or "") and trial.settings == {"optimizer.learning_rate": 1e308}
+        for trial in found.failed
+    )
+    assert found.best.settings == {"optimizer.learning_rate": 1e-3}
+
+
+def test_settings_that_contradict_each_other_fail_alone() -> None:
+    strength = "objective.feedback=nudged,strong"
+    found = tuned("here", 6, strength, method="dfc-fixed-ssa")
+    assert found.failed and all("expected nudged" in (trial.error or "") for trial in found.failed)
+    assert found.best.settings == {"objective.feedback": "nudged"}
+
+
+def test_a_search_in_which_everything_fails_says_so() -> None:
+    with pytest.raises(LearningDivergedError, match="none of 2 trials came to its end; the last: .*diverged"):
+        tuned("here", 2, "optimizer.learning_rate=1e307..1e308", overrides=("optimizer.kind=sgd",))
+
+
+def test_tables_that_the_experiment_leaves_to_their_defaults_can_be_searched() -> None:
+    Path("own.toml").write_text("method = 'bp'\n[data]\ntrain_samples = 64\n[network]\nhidden = [4]\n")
+    found = tune(Search("own.toml", epochs=1), Path("here"), 2)
+    assert not found.failed
+    assert read_run(found.run).settings["optimizer"]["learning_rate"] == found.best.settings["optimizer.learning_rate"]
+
+
+def test_a_kind_can_be_searched() -> None:
+    found = tuned("here", 4, "optimizer.kind=sgd,rmsprop", "optimizer.learning_rate=1e-3..1e-2")
+    assert not found.failed
+    kept = read_run(found.run).settings["optimizer"]
+    assert {f"optimizer.{name}": kept[name] for name in ("kind", "learning_rate")} == found.best.settings
+
+
+def test_choices_and_whole_numbers() -> None:
+    found = tuned("here", 6, "network.activation=tanh,relu", "train.batch_size=8..32", "network.hidden=[4],[3,3]")
+    for trial in found.trials:
+        assert trial.settings["network.activation"] in ("tanh", "relu")
+        assert trial.settings["network.hidden"] in ([4], [3, 3])
+        assert type(trial.settings["train.batch_size"]) is int
+    kept = read_run(found.run).settings
+    assert kept["network"]["hidden"] == found.best.settings["network.hidden"]
+    assert kept["train"]["batch_size"] == found.best.settings["train.batch_size"]
+
+
+def test_the_smallest_validation_error_wins_and_the_test_samples_have_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = tuned("here", 5)
+    assert found.best.value == min(trial.value for trial in found.trials if trial.value is not None)
+    assert found.best.objective == "validation_error_percent"
+    load = running.load
+
+    def otherwise(*arguments: Any, **options: Any) -> Any:
+        dataset = load(*arguments, **options)
+        return replace(dataset, test=replace(dataset.test, inputs=dataset.test.inputs[::-1].copy()))
+
+    monkeypatch.setattr(running, "load", otherwise)
+    other = tuned("there", 5)
+    assert read_run(other.run).summary["test_error_percent"] != read_run(found.run).summary["test_error_percent"]
+    assert other.trials == found.trials and other.best == found.best
+
+
+def test_regression_takes_the_validation_loss() -> None:
+    summary = {"validation_error_percent": None, "validation_loss": 0.25, "test_error_percent": 0.0, "test_loss": 0.0}
+    assert tuning._judged(summary) == ("validation_loss", 0.25)
+    for value in (None, float("nan")):
+        with pytest.raises(LearningDivergedError, match="not finite"):
+            tuning._judged({"validation_loss": value, "test_loss": 0.0})
+
+
+def test_peers_are_left_out() -> None:
+    assert search(RATE, overrides=("train.compare_with=['dfa']",)).base.peers == ()
+
+
+# --- the folder
+
+
+def test_what_a_crash_left_does_no_harm() -> None:
+    first = tuned("here", 2)
+    journal = Path("here") / JOURNAL
+    journal.write_bytes(journal.read_bytes() + b'{"op_code": 4, "wor')
+    Path("here", f"{JOURNAL}.lock").touch()
+    assert tuned("here", 3).trials[:2] == first.trials
+
+
+@pytest.mark.parametrize("content", [b"no journal\n", b"{}\n", b'{"op_code": 4}\n'])
+def test_a_damaged_journal_is_one_line(content: bytes) -> None:
+    tuned("here", 1)
+    journal = Path("here") / JOURNAL
+    journal.write_bytes(journal.read_bytes() + content + content)
+    with pytest.raises(StorageError, match=r"trials\.log is damaged") as raised:
+        tuned("here", 2)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_of_something_else_or_in_use_is_refused() -> None:
+    Path("full").mkdir()
+    Path("full", "letter.txt").touch()
+    with pytest.raises(StorageError, match="holds other files, such as 'letter.txt'"):
+        tuned("full", 1)
+    with claim_search(Path("here")), pytest.raises(StorageError, match="in use by another search"):
+        tuned("here", 1)
+
+
+# --- the command
+
+
+def test_the_best_settings_run_again_to_the_same_error() -> None:
+    arguments = ("tune", "digits", *OPTIONS, "--search", RATE, "--trials", "3")
+    result = call(*arguments, "--out", "here")
+    assert result.exit_code == 0, result.stderr
+    assert "optimizer.learning_rate" in result.stdout and "0 failed" in result.stdout
+    assert len(result.stderr.splitlines()) == 3
+    found = json.loads(call(*arguments, "--out", "here", "--json", "--quiet").stdout)
+    assert (found["trials"], found["finished"], found["failed"]) == (3, 3, 0)
+    again = json.loads(call("run", "here/best.toml", "--json", "--quiet", "--out", "again").stdout)
+    assert again["validation_error_percent"] == found["best"]["value"]
+    same = json.loads(call("compare", found["best"]["run"], "again", "--json").stdout)
+    assert same["same_weights"] and set(same["settings"]) == {"experiment"}
+
+
+def test_the_default_folder_follows_from_the_experiment() -> None:
+    result = call("tune", "digits", *OPTIONS, "--trials", "1", "--quiet")
+    assert result.exit_code == 0 and result.stderr == ""
+    assert Path("runs/tune-digits-bp-s0/best.toml").exists()
+
+
+def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert "install controlnet[tune]" in failed("tune", "digits", *OPTIONS, "--trials", "1", "--out", "here")
+    assert not Path("here").exists()
+
+
+def test_an_interrupted_search_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "perform", interrupt)
+    line = failed("tune", "digits", *OPTIONS, "--trials", "1", "--out", "here", code=130)
+    assert "the same command goes on" in line
