@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from . import __version__
 from ._commands.compare import compare
 from ._commands.sweep import sweep
+from ._commands.table import table
 from ._commands.tune import tune
 from .errors import ControlNetError, DivergedError, LearningDivergedError
 
@@ -312,6 +313,7 @@ def _bench_growth(folder: Path, threads: int | None, quick: bool, as_json: bool)
 main.add_command(compare)
 main.add_command(tune)
 main.add_command(sweep)
+main.add_command(table)
 
 if __name__ == "__main__":
     main()

@@ -68,24 +68,23 @@ def table(
 
     What was asked for in an earlier call need not be asked for again: the table is built from the files in DIR.
     """
+    from ..reproduction.making import make, take
     from ..reproduction.published import paper_table
     from ..reproduction.records import read_records
     from ..reproduction.tables import cells, chosen_names, jobs
 
     paper = paper_table(name)
     which = chosen_names(rows, paper.rows, "rows"), chosen_names(columns, paper.columns, "columns")
-    from ..reproduction.making import make, take
-
     for path in taken:
         take(path, out, note)
-    failed: list[str] = []
+    failed: list[Any] = []
     if not print_only:
         wanted = jobs(paper, *which, seeds, epochs, fast)
         failed = make(wanted, out, workers=workers, data_dir=data_dir, note=note, told=_tell)
     found = cells(paper, *which, read_records(out))
-    _show(paper, found, form, as_json, failed)
+    _show(paper, found, form, as_json, [str(failure) for failure in failed])
     if failed:
-        raise click.exceptions.Exit(3)
+        raise click.exceptions.Exit(3 if any(failure.diverged for failure in failed) else 2)
 
 
 def _tell(text: str) -> None:

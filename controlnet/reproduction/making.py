@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..experiments.tasks import Failure, Task
 from ..storage import read_run
 from .records import read_records, record_of, write_record
 from .tables import Job, missing
@@ -21,7 +22,7 @@ def make(
     data_dir: Path | None = None,
     note: str = "",
     told: Callable[[str], None] = print,
-) -> list[str]:
+) -> list[Failure]:
     """Do the runs of which there is no record yet.
 
     Parameters
@@ -41,20 +42,20 @@ def make(
 
     Returns
     -------
-    list of str
-        A line for each run that failed.
+    list of Failure
+        Why runs failed.
     """
-    from ..experiments.engines import Task, run_tasks
+    from ..experiments.engines import run_tasks
 
     todo = {job.identity: job for job in missing(wanted, read_records(folder))}
     tasks = [Task(name, job.stored, folder / RUNS / name) for name, job in todo.items()]
-    failed = []
+    failed: list[Failure] = []
     for done, outcome in enumerate(run_tasks(tasks, workers=workers, data_dir=data_dir), 1):
         job = todo[outcome.task.identity]
         label = f"{done}/{len(todo)} {job.experiment}, seed {job.seed}"
         if outcome.error is not None:
-            failed.append(f"{label}: {outcome.error}")
-            told(failed[-1])
+            failed.append(outcome.error)
+            told(f"{label}: {outcome.error}")
             continue
         take(outcome.task.folder, folder, note)
         told(label)

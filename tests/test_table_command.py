@@ -1,0 +1,110 @@
+"""``controlnet table`` on four small files: runs what is missing, keeps what is done."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from controlnet.cli import main
+
+BP = ("dfc", "--rows", "bp", "--columns", "mnist", "--epochs", "1", "--data-dir", "data", "--out", "kept")
+
+
+def idx(array: np.ndarray) -> bytes:
+    return gzip.compress(bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes())
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make files whose images tell their class, enough for one minibatch of the published size."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    Path("data").mkdir()
+    for stem, count in (("train", 200), ("t10k", 40)):
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        images = rng.integers(0, 60, (count, 4, 5), dtype=np.uint8)
+        images.reshape(count, 20)[np.arange(count), 2 * labels] = 255
+        Path(f"data/{stem}-images-idx3-ubyte.gz").write_bytes(idx(images))
+        Path(f"data/{stem}-labels-idx1-ubyte.gz").write_bytes(idx(labels))
+
+
+def call(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["table", *arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def cell(*arguments: str, code: int = 0) -> dict[str, Any]:
+    (found,) = json.loads(call(*arguments, "--json", code=code).stdout)["cells"]
+    return dict(found)
+
+
+def test_missing_runs_are_made_and_kept_ones_are_not_repeated() -> None:
+    first = call(*BP, "--seeds", "2")
+    assert [line.split()[0] for line in first.stderr.splitlines()] == ["1/2", "2/2"]
+    files = sorted(Path("kept/dfc/mnist/bp").iterdir())
+    assert [file.name for file in files] == ["seed0-1epochs.json", "seed1-1epochs.json"]
+    assert all(file.stat().st_size < 8000 for file in files)
+    before = [file.read_bytes() for file in files]
+    again = call(*BP, "--seeds", "3")
+    assert again.stderr.splitlines() == ["1/1 dfc/mnist/bp, seed 2"]
+    assert [file.read_bytes() for file in files] == before
+    found = cell(*BP, "--print")
+    assert len(found["values"]) == 3 and (found["epochs"], found["planned_epochs"]) == (1, 100)
+
+
+def test_the_records_alone_make_the_table() -> None:
+    made = cell(*BP, "--seeds", "1")
+    import shutil
+
+    shutil.rmtree("kept/runs")
+    shutil.rmtree("data")
+    assert cell(*BP, "--seeds", "1") == made
+
+
+def test_workers_make_the_same_records() -> None:
+    call(*BP, "--seeds", "2", "--workers", "2")
+    one, other = cell(*BP, "--print"), cell(*BP[:-1], "serial", "--seeds", "2")
+    assert one["values"] == other["values"]
+
+
+def test_a_run_that_was_made_otherwise_is_taken_with_a_note() -> None:
+    run = ["run", "dfc/mnist/bp", "--epochs", "1", "--data-dir", "data", "--out", "own", "--seed", "5", "-q"]
+    assert CliRunner().invoke(main, run).exit_code == 0
+    found = cell(
+        "dfc", "--rows", "bp", "--columns", "mnist", "--out", "kept", "--take", "own", "--note", "few", "--print"
+    )
+    assert len(found["values"]) == 1 and found["notes"] == ["few"]
+
+
+@pytest.mark.parametrize(("form", "start"), [("--markdown", "**MNIST"), ("--latex", "% MNIST")])
+def test_the_table_is_printed_in_other_forms(form: str, start: str) -> None:
+    assert call("dfc", "--print", form).stdout.startswith(start)
+    assert "paper" in call("dfc", "--print").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("dfc-3",), "table: expected one of dfc, strong-dfc, got 'dfc-3'"),
+        (("dfc", "--rows", "sgd"), "--rows: expected some of bp, "),
+        (("dfc", "--print", "--take", "nothing"), "nothing"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: tuple[str, ...], line: str) -> None:
+    result = call(*arguments, code=2)
+    assert line in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_kept() -> None:
+    """The images of the training set are gone for Fashion-MNIST alone, as the folder is MNIST's."""
+    Path("data/train-labels-idx1-ubyte.gz").unlink()
+    result = call(*BP, "--seeds", "1", "--json", code=2)
+    assert json.loads(result.stdout)["failed"] and "train-labels" in result.stderr
