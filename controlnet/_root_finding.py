@@ -66,15 +66,19 @@ class Equation:
         return F, np.where(np.isfinite(residual), residual, np.inf)
 
     def straight(self, u: Array, y: Array, part: Array) -> tuple[Array, Array]:
-        """Give F in first order from the output that u asks for, and E there: zero where F is, but it bends less."""
+        """Give F in first order from the output that u asks for, and that: zero where F is, but it bends less."""
         asked = self.comparator.output_for(self.reference[part], self.b / self.a * u)
-        E = self.comparator.sensitivity(asked)
-        return self.error(u, asked, part)[0] + self.a * applied(E, asked - y), E
+        missing = self.comparator.differentiate(asked, (asked - y)[:, :, np.newaxis])[:, :, 0]
+        return self.error(u, asked, part)[0] + self.a * missing, asked
+
+    def matrix(self, y: Array, gain: Array) -> Array:
+        """Give M = a E G + b I with E at some output."""
+        return self.a * self.comparator.differentiate(y, gain) + self.b * np.eye(y.shape[1], dtype=y.dtype)
 
     def at(self, u: Array, part: Array, exact: bool = False) -> Point:
         rest = self.rests.at(u, self.first + part, exact)
         F, residual = self.error(u, rest.y, part)
-        matrix = self.a * self.comparator.sensitivity(rest.y) @ rest.gain + self.b * np.eye(u.shape[1], dtype=u.dtype)
+        matrix = self.matrix(rest.y, rest.gain)
         finite = np.isfinite(matrix).all(axis=(1, 2))
         return Point(u, F, rest.gain, matrix, np.where(finite, residual, np.inf), rest.x, rest.y, rest.stable)
 
@@ -135,9 +139,7 @@ def _stable(equation: Equation, part: Array, point: Point) -> Array:
     """Judge stability; softmax ignores a common shift of all outputs, so that without a leak one eigenvalue is zero."""
     finite: Array = np.asarray(np.isfinite(point.matrix).all(axis=(1, 2)))
     matrix = np.where(finite[:, np.newaxis, np.newaxis], point.matrix, 0)
-    # A positive definite symmetric part is enough, cheap to see, and single precision can tell if it is clearly so.
-    halves = np.linalg.eigvalsh(matrix + matrix.swapaxes(1, 2))
-    falling: Array = np.asarray(halves[:, 0] > 1e-4 * np.abs(halves).max(axis=1))
+    falling = _clearly_positive(matrix + matrix.swapaxes(1, 2))
     unclear = np.flatnonzero(finite & ~falling)
     if len(unclear):
         matrix = equation.at(point.u[unclear], part[unclear], exact=True).matrix
@@ -146,6 +148,17 @@ def _stable(equation: Equation, part: Array, point: Point) -> Array:
         positive = (largest > 0) & (eigenvalues.real >= -100 * np.finfo(matrix.dtype).eps * largest)
         falling[unclear] = positive.all(axis=1)
     return np.asarray(finite & point.stable_plant & falling)
+
+
+def _clearly_positive(matrix: Array) -> Array:
+    """Say which symmetric matrices are positive definite by more than rounding: enough for M, and cheap to see."""
+    bound = np.abs(matrix).sum(axis=2).max(axis=1)
+    matrix = matrix - 1e-4 * bound[:, np.newaxis, np.newaxis] * np.eye(matrix.shape[1], dtype=matrix.dtype)
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.eigvalsh(matrix)[:, 0] > 0)
+    return np.ones(len(matrix), bool)
 
 
 def applied(matrix: Array, vector: Array) -> Array:
@@ -197,8 +210,8 @@ def _inverse(matrix: Array) -> Array:
 def _broyden(equation: Equation, part: Array, start: Point, tolerance: Array) -> tuple[Array, Array, Array]:
     """Give u, residual and number of steps of each sample, which leaves when it is solved or hardly gets better."""
     u, residual, iterations = start.u.copy(), start.residual.copy(), np.zeros(len(part), np.int64)
-    F, E = equation.straight(u, start.y, part)
-    matrix = equation.a * E @ start.gain + equation.b * np.eye(u.shape[1], dtype=u.dtype)
+    F, asked = equation.straight(u, start.y, part)
+    matrix = equation.matrix(asked, start.gain)
     active = np.flatnonzero(np.isfinite(matrix).all(axis=(1, 2)) & (residual > tolerance))
     F, inverse = F[active], _inverse(matrix[active])
     for _ in range(MOST_BROYDEN):

@@ -70,6 +70,23 @@ class AbstractComparator(ABC):
             The derivative of what is subtracted from the reference.
         """
 
+    def differentiate(self, y: Array, change: Array) -> Array:
+        """Give how g(y) moves with the output: dg/dy times derivatives of y.
+
+        Parameters
+        ----------
+        y : array (batch, noutputs)
+            Output.
+        change : array (batch, noutputs, n)
+            Its derivatives in something.
+
+        Returns
+        -------
+        array (batch, noutputs, n)
+            Those of g(y).
+        """
+        return self.sensitivity(y) @ change
+
     def output_for(self, reference: Array, error: Array) -> Array:
         """Give an output at which the error is the one given: where it is known, steady states are found in few steps.
 
@@ -112,6 +129,9 @@ class Difference(AbstractComparator):
 
     def sensitivity(self, y: Array) -> Array:
         return np.broadcast_to(np.eye(y.shape[1], dtype=y.dtype), (len(y), y.shape[1], y.shape[1]))
+
+    def differentiate(self, y: Array, change: Array) -> Array:
+        return change
 
     def output_for(self, reference: Array, error: Array) -> Array:
         return reference - error

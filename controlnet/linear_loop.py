@@ -190,7 +190,7 @@ def _sequential(loop: ClosedLoop, integrator: Sequential, steady: Equilibrium, d
     sizes = (plant.nstates, n, z.shape[1], plant.ninputs)
     # How each depends on all of them before the step.
     x_, y_, z_, u_ = np.split(np.stack([np.eye(sum(sizes))] * batch), np.cumsum(sizes)[:-1], axis=1)
-    e_ = -loop.comparator.sensitivity(steady.y) @ y_
+    e_ = -loop.comparator.differentiate(steady.y, y_)
     new_z = controller_step(controller, dt, z, e, steady.u)[0] @ np.concatenate([z_, e_, u_], axis=1)
     near = linear_controller(controller, z, e)
     new_u = near.C @ new_z + near.D @ e_

@@ -204,11 +204,12 @@ def analytic_control(loop: ClosedLoop, lesson: Lesson) -> Array:
     number = plant.dtype.type
     a, b = (number(value) for value in loop.controller.steady_relation())
     error = loop.comparator.compare(lesson.reference, lesson.output)
-    sensitivity, eye = loop.comparator.sensitivity(lesson.output), np.eye(plant.noutputs, dtype=plant.dtype)
+    eye = np.eye(plant.noutputs, dtype=plant.dtype)
     u = np.empty_like(error)
 
     def solve(part: slice) -> None:
-        matrix = a * sensitivity[part] @ plant.gain([r[part] for r in lesson.rates]) + b * eye
+        gain = plant.gain([r[part] for r in lesson.rates])
+        matrix = a * loop.comparator.differentiate(lesson.output[part], gain) + b * eye
         u[part] = solve_loop(matrix, a * error[part, :, np.newaxis])[:, :, 0]
 
     on_threads(solve, len(u), lesson.threads)

@@ -242,7 +242,7 @@ def separated_eigenvalues(loop: ClosedLoop, steady: Equilibrium, threads: int | 
         which = np.arange(part.start, part.stop)[steady.converged[part]]
         if len(which):
             gain = rests.at(steady.u[which], which).gain
-            found[which] = np.linalg.eigvals(-(a * loop.comparator.sensitivity(steady.y[which]) @ gain + b * eye))
+            found[which] = np.linalg.eigvals(-(a * loop.comparator.differentiate(steady.y[which], gain) + b * eye))
 
     on_threads(work, len(found), threads)
     return found

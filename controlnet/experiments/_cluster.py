@@ -61,7 +61,7 @@ def on_cluster(tasks: Sequence[Task], scheduler: str, workers: int, data_dir: Pa
     """
     from distributed import as_completed
 
-    with _client(scheduler, min(workers, len(tasks))) as client:
+    with _quiet(), _client(scheduler, min(workers, len(tasks))) as client:
         futures = {
             client.submit(attempt, task, data_dir, key=_key(task), retries=ATTEMPTS - 1, pure=False): task
             for task in tasks
@@ -91,6 +91,20 @@ def _outcome(future: Future[Outcome], task: Task) -> Outcome:
         # Such as a worker without the package, or with another version of it.
         error = Failure(type(unforeseen).__name__, " ".join(str(unforeseen).split()) or repr(unforeseen))
     return Outcome(task, error=error)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's tracebacks about lost connections to itself: each task says what came of it."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager
