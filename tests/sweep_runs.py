@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from controlnet.experiments.engines import Task
-from controlnet.experiments.sweep import plan_sweep
 from controlnet.storage import read_run
+from controlnet.studies.engines import Task
+from controlnet.studies.sweep import plan_sweep
 
 TINY = ("data.train_samples=64", "network.hidden=[4]")
 DIVERGING = "optimizer.learning_rate=1.7e308"

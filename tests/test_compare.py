@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from controlnet.cli import main
 from controlnet.errors import InputError
-from controlnet.experiments.comparing import compare, difference, flatten
 from controlnet.storage import Run, read_run, write_run
+from controlnet.studies.comparing import compare, difference, flatten
 
 SMALL = ("-m", "bp", "--epochs", "1", "--set", "data.train_samples=64", "--set", "network.hidden=[4]", "--quiet")
 RUN = Run(

@@ -13,10 +13,10 @@ from distributed import LocalCluster
 from sweep_runs import DIVERGING, all_ended, learned, small_tasks, workers_of
 
 from controlnet.errors import ConfigError, LearningDivergedError
-from controlnet.experiments import _cluster
-from controlnet.experiments.engines import Outcome, Task, check_scheduler, is_open, run_tasks
-from controlnet.experiments.tasks import attempt, finished, identity, perform
 from controlnet.storage import claim_folder, read_run
+from controlnet.studies import _cluster
+from controlnet.studies.engines import Outcome, Task, check_scheduler, is_open, run_tasks
+from controlnet.studies.tasks import attempt, finished, identity, perform
 
 Engine = dict[str, Any]
 PROCESSES: Engine = {"workers": 2}

@@ -22,10 +22,10 @@ from sweep_runs import DIVERGING, TINY, all_ended, fingerprints, workers_of
 from controlnet.cli import main
 from controlnet.errors import ConfigError
 from controlnet.experiments import resolve, to_store
-from controlnet.experiments.grid import read_axis, read_grid, read_seeds, split
-from controlnet.experiments.sweep import Member, Sweep, plan_sweep, rows
-from controlnet.experiments.sweep import Result as SweepResult
-from controlnet.experiments.tasks import identity
+from controlnet.studies.grid import read_axis, read_grid, read_seeds, split
+from controlnet.studies.sweep import Member, Sweep, plan_sweep, rows
+from controlnet.studies.sweep import Result as SweepResult
+from controlnet.studies.tasks import identity
 
 SMALL = ("digits", "-m", "bp", *(part for text in TINY for part in ("--set", text)), "--epochs", "1")
 RATES = ("--grid", "optimizer.learning_rate=1e-3,2e-3")

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from controlnet.cli import main
 from controlnet.errors import ConfigError, LearningDivergedError, StorageError
-from controlnet.experiments import METHODS, catalogue, running, tuning
-from controlnet.experiments._trials import JOURNAL, claim_search
-from controlnet.experiments.search_space import Choice, Range, parse_space
-from controlnet.experiments.tuning import Search, Tuned, tune
+from controlnet.experiments import METHODS, catalogue, running
 from controlnet.storage import read_run
+from controlnet.studies import tuning
+from controlnet.studies._trials import JOURNAL, claim_search
+from controlnet.studies.search_space import Choice, Range, parse_space
+from controlnet.studies.tuning import Search, Tuned, tune
 
 SMALL = ("data.train_samples=64", "network.hidden=[4]")
 RATE = "optimizer.learning_rate=1e-4..1e-1"

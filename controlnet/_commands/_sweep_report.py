@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..experiments.sweep import Figure, Result, Row, Sweep, as_text, rows
+from ..studies.sweep import Figure, Result, Row, Sweep, as_text, rows
 
 HEADINGS = {
     "test_error_percent": "test %",

@@ -11,8 +11,8 @@ import click
 from .options import JSON
 
 if TYPE_CHECKING:
-    from ..experiments.comparing import Comparison, Rows
     from ..storage import Run
+    from ..studies.comparing import Comparison, Rows
 
 NAMES = {
     "test_error_percent": "test error %",
@@ -38,8 +38,8 @@ def compare(runs: tuple[Path, ...], everything: bool, as_json: bool) -> None:
 
     RUN is the folder of a run or its run.h5; there are at least two.
     """
-    from ..experiments.comparing import compare as compare_runs
     from ..storage import read_run
+    from ..studies.comparing import compare as compare_runs
 
     stored = [read_run(run) for run in runs]
     found = compare_runs(stored, everything=everything)
@@ -125,7 +125,7 @@ def _settings(values: list[Any]) -> list[str]:
 
 def _beside_first(values: list[Any]) -> list[str]:
     """Write results, each with its difference to the first."""
-    from ..experiments.comparing import difference
+    from ..studies.comparing import difference
 
     cells = [_result(values[0])]
     for value in values[1:]:

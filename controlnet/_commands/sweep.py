@@ -13,7 +13,7 @@ import click
 from .options import DATA_DIR, JSON
 
 if TYPE_CHECKING:
-    from ..experiments.sweep import Result, Sweep
+    from ..studies.sweep import Result, Sweep
 
 
 @click.command()
@@ -66,9 +66,9 @@ def sweep(
     The same command again, or with more values, runs what is missing; a finished run is never repeated. Methods of
     train.compare_with are left out: compare with --grid method=dfc,bp.
     """
-    from ..experiments.engines import check_scheduler
-    from ..experiments.grid import read_seeds
-    from ..experiments.sweep import default_folder, plan_sweep
+    from ..studies.engines import check_scheduler
+    from ..studies.grid import read_seeds
+    from ..studies.sweep import default_folder, plan_sweep
 
     plan = plan_sweep(experiment, grid, None if seeds is None else read_seeds(seeds), **changes)
     _check_workers(workers, None if scheduler is None else check_scheduler(scheduler))
@@ -90,7 +90,7 @@ def sweep(
 
 def _check_workers(workers: int | None, scheduler: str | None) -> None:
     from ..errors import ConfigError
-    from ..experiments.engines import LOCAL, is_open
+    from ..studies.engines import LOCAL, is_open
 
     if scheduler is None or scheduler == LOCAL:
         return
@@ -102,7 +102,7 @@ def _check_workers(workers: int | None, scheduler: str | None) -> None:
 
 
 def _run(plan: Sweep, folder: Path, keep_going: bool, quiet: bool, **where: Any) -> list[Result]:
-    from ..experiments.sweep import run_sweep
+    from ..studies.sweep import run_sweep
     from ._sweep_report import Bar, Lines, Silence
 
     watch = Silence() if quiet else Bar(plan) if sys.stderr.isatty() else Lines(plan)
@@ -139,7 +139,7 @@ def _as_list(plan: Sweep, results: list[Result]) -> list[dict[str, Any]]:
 
 
 def _show_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
-    from ..experiments.tasks import finished
+    from ..studies.tasks import finished
 
     there = {member.identity: finished(folder / member.identity, member.stored) is not None for member in plan.members}
     if as_json:

@@ -11,8 +11,8 @@ import click
 from .options import DATA_DIR, JSON
 
 if TYPE_CHECKING:
-    from ..experiments._trials import Trial
-    from ..experiments.tuning import Search, Tuned
+    from ..studies._trials import Trial
+    from ..studies.tuning import Search, Tuned
 
 WORDS = {"validation_error_percent": "validation error {:.4g} %", "validation_loss": "validation loss {:.4g}"}
 
@@ -58,8 +58,8 @@ def tune(
     The same command goes on where it was interrupted, and makes more trials if --trials is larger. The best settings
     are an experiment of their own, DIR/best.toml. Needs Optuna: install controlnet[tune].
     """
-    from ..experiments.tuning import Search
-    from ..experiments.tuning import tune as search_settings
+    from ..studies.tuning import Search
+    from ..studies.tuning import tune as search_settings
 
     search = Search(experiment, searched, overrides, **given)
     folder = out or _folder(search)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..experiments.tasks import Failure, Task
 from ..storage import read_run
+from ..studies.tasks import Failure, Task
 from .records import read_records, record_of, write_record
 from .tables import Job, missing
 
@@ -45,7 +45,7 @@ def make(
     list of Failure
         Why runs failed.
     """
-    from ..experiments.engines import run_tasks
+    from ..studies.engines import run_tasks
 
     todo = {job.identity: job for job in missing(wanted, read_records(folder))}
     tasks = [Task(name, job.stored, folder / RUNS / name) for name, job in todo.items()]

@@ -11,8 +11,8 @@ import msgspec
 
 from .._folder import named_errors, put
 from ..errors import StorageError
-from ..experiments.tasks import identity
 from ..storage import Run
+from ..studies.tasks import identity
 
 HISTORY = (
     "train_loss",

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ConfigError, InputError
 from ..experiments.config import from_stored, resolve, to_store
-from ..experiments.tasks import identity
+from ..studies.tasks import identity
 from .published import PaperTable, Published
 from .records import Record
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import StorageError
+from ..experiments.config import from_stored
+from ..experiments.running import run_experiment
+from ..experiments.training import Watcher
 from ..storage import RUN_FILE, read_run
-from .config import from_stored
-from .running import run_experiment
-from .training import Watcher
 
 PAUSE = 0.5
 """Seconds between two looks at a folder that another process holds."""

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
-from .methods import METHODS
-from .settings import Settings
+from ..experiments.methods import METHODS
+from ..experiments.settings import Settings
 
 DECADE = 10
 """Positive ranges that are at least so many times as high as low are searched evenly in the logarithm."""

@@ -17,7 +17,7 @@ import msgspec
 
 from .._folder import named_errors, put
 from ..errors import ConfigError, StorageError
-from .config import Plan, resolve, to_store
+from ..experiments.config import Plan, resolve, to_store
 from .engines import Failure, Task, run_tasks
 from .grid import Choice, read_grid
 from .tasks import finished, identity

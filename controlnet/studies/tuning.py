@@ -12,11 +12,11 @@ import msgspec
 
 from .._folder import named_errors, put
 from ..errors import ConfigError, DivergedError, LearningDivergedError
+from ..experiments.config import Plan, as_toml, resolve, to_store
+from ..experiments.settings import Settings
 from ._trials import Journal, Trial, claim_search, optuna
 from .comparing import flatten
-from .config import Plan, as_toml, resolve, to_store
 from .search_space import Space, default_space, meant, parse_space, written
-from .settings import Settings
 from .tasks import identity, perform
 
 OBJECTIVES = ("validation_error_percent", "validation_loss")

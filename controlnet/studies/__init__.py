@@ -1,0 +1,1 @@
+"""Many runs: sweeps on one machine or many, the search for settings, what differs between runs."""
