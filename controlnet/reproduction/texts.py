@@ -12,7 +12,7 @@ Cells: TypeAlias = Mapping[tuple[str, str], Cell]
 
 LIKE = "†"
 FOOTNOTE = f"σ: the paper's standard deviation. {LIKE} of the method that it is a variant of."
-HEADINGS = ("", "ours", "seeds", "paper", "difference [σ]", "time a run", "remarks")
+HEADINGS = ("", "ours", "seeds", "paper", "off [σ]", "time", "remarks")
 LATEX = str.maketrans(
     {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "±": r"$\pm$", "–": "--", "σ": r"$\sigma$", LIKE: r"$\dagger$"}
 )
