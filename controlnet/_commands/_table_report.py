@@ -24,7 +24,9 @@ def show_table(paper: PaperTable, cells: Cells) -> None:
     console = Console()
     console.print(paper.title, markup=False, highlight=False)
     for column in dict.fromkeys(column for _, column in cells):
-        shown = Table(title=escape(paper.columns[column].title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        shown = Table(
+            title=escape(paper.columns[column].title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        )
         for heading in HEADINGS:
             right = heading not in ("", "remarks")
             shown.add_column(escape(heading), justify="right" if right else "left", no_wrap=heading != "remarks")
