@@ -9,6 +9,9 @@ step costs one forward pass.  A softmax bends F so much that this would fail; so
 output that u asks for, which has the same root.  Where it does not reach a stable root, pseudo-transient continuation
 (Kelley, Keyes 1998) follows until Broyden's method can take over: implicit Euler in the controller's own time, the step
 growing as the residual falls, which stays on the branch that the dynamics reach.
+
+With many outputs matrices are what costs: Anderson's acceleration comes first there, a forward pass a step, and M is
+formed once, for the proof of stability.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ._acceleration import accelerated
 from .base import Array
 from .rest import Rests
 
@@ -26,6 +30,10 @@ if TYPE_CHECKING:
 FIRST_STEP, LEAST_GROWTH, MOST_GROWTH, REJECTED_ABOVE = 10.0, 1.5, 10.0, 1.2
 HANDOVER = 1e-4
 """Residual below which continuation hands over to Broyden's method."""
+MANY = 128
+"""Outputs from which on the search begins without matrices."""
+LARGEST = 2**22
+"""Entries that the matrices of the samples that are looked at together may have, each kind."""
 MOST_BROYDEN, SLOWEST = 20, 0.9
 """Steps after which Broyden's method is given up, and what each must make of the residual."""
 
@@ -73,7 +81,7 @@ class Equation:
 
     def matrix(self, y: Array, gain: Array) -> Array:
         """Give M = a E G + b I with E at some output."""
-        return self.a * self.comparator.differentiate(y, gain) + self.b * np.eye(y.shape[1], dtype=y.dtype)
+        return _shifted(self.a * self.comparator.differentiate(y, gain), self.b)
 
     def at(self, u: Array, part: Array, exact: bool = False) -> Point:
         rest = self.rests.at(u, self.first + part, exact)
@@ -83,12 +91,26 @@ class Equation:
         return Point(u, F, rest.gain, matrix, np.where(finite, residual, np.inf), rest.x, rest.y, rest.stable)
 
 
-class Found(NamedTuple):
+class Found:
     """Where the search of each sample ended, in how many steps, and whether the loop is stable there."""
 
-    point: Point
-    iterations: Array
-    stable: Array
+    def __init__(self, equation: Equation, samples: int) -> None:
+        self.equation = equation
+        self.u, self.y, self.x = (np.empty((samples, 0)) for _ in range(3))
+        self.residual, self.stable = np.full(samples, np.inf), np.zeros(samples, bool)
+        self.iterations = np.zeros(samples, np.int64)
+
+    def judge(self, part: Array, u: Array) -> None:
+        """Say of some samples that their search has ended at some controls, for good or for now."""
+        for piece in np.array_split(np.arange(len(part)), -(-len(part) * u.shape[1] ** 2 // LARGEST)):
+            which, point = part[piece], self.equation.at(u[piece], part[piece])
+            for name in ("u", "y", "x"):
+                values = getattr(point, name)
+                if not getattr(self, name).size:
+                    setattr(self, name, np.empty((len(self.stable), values.shape[1]), values.dtype))
+                getattr(self, name)[which] = values
+            self.residual = self.residual.astype(point.residual.dtype, copy=False)
+            self.residual[which], self.stable[which] = point.residual, _stable(self.equation, which, point)
 
 
 def search(equation: Equation, start: Array, tolerance: Array, max_iterations: int) -> Found:
@@ -110,35 +132,44 @@ def search(equation: Equation, start: Array, tolerance: Array, max_iterations: i
     Found
         Roots, and for samples without one where the last attempt ended.
     """
-    part = np.arange(len(start))
+    found, part = Found(equation, len(start)), np.arange(len(start))
+    if start.shape[1] >= MANY:
+        u, residual, found.iterations[:] = accelerated(equation, start, tolerance)
+        near_root = np.flatnonzero(residual <= tolerance)
+        if len(near_root):
+            found.judge(near_root, u[near_root])
+        part = np.flatnonzero(~((found.residual <= tolerance) & found.stable))
+    for few in np.array_split(part, -(-len(part) * start.shape[1] ** 2 // LARGEST)) if len(part) else []:
+        _search_few(found, few, start[few], tolerance, max_iterations)
+    return found
+
+
+def _search_few(found: Found, part: Array, start: Array, tolerance: Array, max_iterations: int) -> None:
+    """Look for the roots of samples of which all matrices find room."""
+    equation = found.equation
     near = equation.at(start, part)
-    point, iterations = near.part(part), np.zeros(len(start), np.int64)
-    stable = np.zeros(len(start), bool)
     pace = np.full(len(start), FIRST_STEP, start.dtype)
     for until in (np.inf, HANDOVER, 0.0):
         if until == HANDOVER and near.u.any():
             near = equation.at(np.zeros_like(near.u), part)
         wanted = tolerance[part]
-        iterations[part] += _continue(equation, part, near, pace, np.maximum(until, wanted), max_iterations)
+        found.iterations[part] += _continue(equation, part, near, pace, np.maximum(until, wanted), max_iterations)
         u, residual, steps = _broyden(equation, part, near, wanted)
-        iterations[part] += steps
+        found.iterations[part] += steps
         # Where no root is, only the last attempt has to say what is.
         judged = np.flatnonzero((residual <= wanted) | (until == 0))
         if len(judged):
-            found = equation.at(u[judged], part[judged])
-            point.put(part[judged], found)
-            stable[part[judged]] = _stable(equation, part[judged], found)
-        left = ~((point.residual <= tolerance) & stable)[part]
+            found.judge(part[judged], u[judged])
+        left = ~((found.residual <= tolerance) & found.stable)[part]
         near, pace, part = near.part(left), pace[left], part[left]
         if not len(part):
             break
-    return Found(point, iterations, stable)
 
 
 def _stable(equation: Equation, part: Array, point: Point) -> Array:
     """Judge stability; softmax ignores a common shift of all outputs, so that without a leak one eigenvalue is zero."""
     finite: Array = np.asarray(np.isfinite(point.matrix).all(axis=(1, 2)))
-    matrix = np.where(finite[:, np.newaxis, np.newaxis], point.matrix, 0)
+    matrix = point.matrix if finite.all() else np.where(finite[:, np.newaxis, np.newaxis], point.matrix, 0)
     falling = _clearly_positive(matrix + matrix.swapaxes(1, 2))
     unclear = np.flatnonzero(finite & ~falling)
     if len(unclear):
@@ -152,13 +183,20 @@ def _stable(equation: Equation, part: Array, point: Point) -> Array:
 
 def _clearly_positive(matrix: Array) -> Array:
     """Say which symmetric matrices are positive definite by more than rounding: enough for M, and cheap to see."""
-    bound = np.abs(matrix).sum(axis=2).max(axis=1)
-    matrix = matrix - 1e-4 * bound[:, np.newaxis, np.newaxis] * np.eye(matrix.shape[1], dtype=matrix.dtype)
+    largest = np.sqrt(np.einsum("bij,bij->b", matrix, matrix))
+    matrix = _shifted(matrix, -1e-4 * largest[:, np.newaxis])
     try:
         np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:
         return np.asarray(np.linalg.eigvalsh(matrix)[:, 0] > 0)
     return np.ones(len(matrix), bool)
+
+
+def _shifted(matrix: Array, shift: Array) -> Array:
+    """Add a number to the diagonals, in place."""
+    diagonal = np.arange(matrix.shape[1])
+    matrix[:, diagonal, diagonal] += shift
+    return matrix
 
 
 def applied(matrix: Array, vector: Array) -> Array:

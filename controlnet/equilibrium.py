@@ -189,6 +189,6 @@ def solve_block(
     tolerance = np.broadcast_to(tolerance, len(start))
     with np.errstate(all="ignore"):
         found = search(Equation(loop, reference, rests, first), start, tolerance, max_iterations)
-    point, inputs = found.point, rests.inputs[first : first + len(start)]
-    state = point.u, point.y, point.x, reference, inputs, point.residual, found.iterations, found.stable
-    return Equilibrium(*state, (point.residual <= tolerance) & found.stable)
+    state = found.u, found.y, found.x, reference, rests.inputs[first : first + len(start)]
+    judged = found.residual, found.iterations, found.stable
+    return Equilibrium(*state, *judged, (found.residual <= tolerance) & found.stable)
