@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from .experiments import METHODS
-from .experiments.training import Epoch, Watcher
+from .experiments.watching import Epoch, Watcher
 
 HEADINGS = {
     "epoch": "epoch",

@@ -133,7 +133,7 @@ def _watcher(quiet: bool) -> Any:
     from contextlib import nullcontext
 
     from ._display import Bars, Lines
-    from .experiments.training import Watcher
+    from .experiments.watching import Watcher
 
     if quiet:
         return nullcontext(Watcher())

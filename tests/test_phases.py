@@ -17,7 +17,8 @@ from controlnet.data import Dataset, Split
 from controlnet.errors import DivergedError, LearningDivergedError
 from controlnet.experiments import METHODS, Settings, from_stored, resolve
 from controlnet.experiments.phases import Optimizers, Phase, asleep, feedback_phase, forward_phase
-from controlnet.experiments.training import Epoch, Trainer, Watcher
+from controlnet.experiments.training import Trainer
+from controlnet.experiments.watching import Epoch, Watcher
 from controlnet.objective import Nudged, OwnOutput, Strong
 
 BASE: dict[str, dict[str, Any]] = {

@@ -20,7 +20,8 @@ from controlnet.data import Dataset, Split, load
 from controlnet.errors import ConfigError, DimensionError, InputError, LearningDivergedError
 from controlnet.experiments import Settings, resolve
 from controlnet.experiments.running import dataset_of, run_experiment
-from controlnet.experiments.training import Epoch, Trainer, seeds
+from controlnet.experiments.training import Trainer, seeds
+from controlnet.experiments.watching import Epoch
 from controlnet.storage import Run, read_run, write_run
 
 SMALL = ("train.compare_with=[]", "objective.loss=mse", "network.hidden=[6]", "train.batch_size=10")

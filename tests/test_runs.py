@@ -20,7 +20,7 @@ from controlnet.errors import ConfigError, DataError, DivergedError, InputError,
 from controlnet.experiments import Plan, from_stored, resolve
 from controlnet.experiments import running as running_module
 from controlnet.experiments.running import new_folder, run_experiment
-from controlnet.experiments.training import Epoch, Watcher
+from controlnet.experiments.watching import Epoch, Watcher
 from controlnet.provenance import PACKAGES
 from controlnet.storage import Run, read_run
 

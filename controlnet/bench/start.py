@@ -9,7 +9,7 @@ from typing import Any
 
 from ..experiments import resolve
 from ..experiments.running import run_experiment
-from ..experiments.training import Watcher
+from ..experiments.watching import Watcher
 from .child import run_python
 from .work import Size, Work
 

@@ -18,7 +18,8 @@ from ..storage import Run, claim_folder, write_run
 from .config import Plan, to_store
 from .probe import Row
 from .settings import Settings
-from .training import Epoch, Trainer, Watcher, seeds
+from .training import Trainer, seeds
+from .watching import Epoch, Watcher
 
 PROBED = "probe_"
 """How the names of the diagnostics begin that were recorded during training, a number for each look."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..errors import StorageError
 from ..experiments.config import from_stored
 from ..experiments.running import run_experiment
-from ..experiments.training import Watcher
+from ..experiments.watching import Watcher
 from ..storage import RUN_FILE, read_run
 
 PAUSE = 0.5
