@@ -24,13 +24,18 @@ from controlnet.storage import Run
 
 TABLES = ("dfc", "strong-dfc")
 EXPERIMENT = "dfc/mnist/bp"
+HISTORY: dict[str, list[float | None]] = {
+    "train_loss": [0.5, 0.2, 0.3],
+    "validation_error_percent": [3.0, 2.0, 2.5],
+    "test_error_percent": [3.5, 2.1, 2.0],
+}
 
 
 def record(experiment: str = EXPERIMENT, seed: int = 0, epochs: int = 100, note: str = "", **result: Any) -> Record:
     """Make a record as a run of an experiment of the catalogue would leave it."""
     stored = to_store(resolve(experiment, seed=seed, epochs=epochs))
     result = {"test_error_percent": 2.0, "seconds": 60.0} | result
-    return Record(experiment, stored["method"], seed, epochs, result, {"train_loss": [0.5]}, stored, {}, note)
+    return Record(experiment, stored["method"], seed, epochs, result, HISTORY, stored, {}, note)
 
 
 def run(epochs: int = 3, planned: int = 5, complete: bool = False, **settings: Any) -> Run:
@@ -97,6 +102,8 @@ def test_fast_experiments_differ_from_the_published_in_what_they_say(experiment:
         "objective.stepsize",
         "optimizer.epsilon",
         "law.steady_state",
+        "law.converged_only",
+        "optimizer.clip_norm",
         "feedback.learning",
     }
     # Nudging and epsilon grow together, so that Adam makes the same steps.
@@ -184,6 +191,7 @@ def test_means_and_deviations_are_those_of_the_seeds() -> None:
     found = cell([record(seed=i, test_error_percent=error) for i, error in enumerate(errors)])
     assert found.values == errors and (found.epochs, found.planned, found.fast) == (100, 100, False)
     assert (found.mean, found.std) == (pytest.approx(np.mean(errors)), pytest.approx(np.std(errors, ddof=1)))
+    assert found.chosen == (2.1, 2.1, 2.1)
     assert found.deviation == pytest.approx((2.2 - 2.08) / 0.15)
     assert json.loads(json.dumps(found.as_dict()))["seconds"] == 60.0
 
@@ -214,18 +222,29 @@ def test_runs_of_other_settings_do_not_count() -> None:
     assert not cell([unknown]).values
 
 
+def test_of_a_training_loss_the_smallest_is_chosen_and_unknown_ones_are_not_made_up() -> None:
+    (found,) = cells(
+        paper_table("dfc"), ["bp"], ["mnist-train-loss"], [record("dfc/mnist-train-loss/bp", train_loss=0.3)]
+    ).values()
+    assert (found.values, found.chosen) == ((0.3,), (0.2,))
+    (unknown,) = cells(
+        paper_table("dfc"), ["bp"], ["mnist-autoencoder"], [record("dfc/mnist-autoencoder/bp", test_loss=0.1)]
+    ).values()
+    assert unknown.values == (0.1,) and math.isnan(unknown.chosen[0])
+
+
 def test_an_empty_cell_says_so() -> None:
     found = cell([])
     assert math.isnan(found.mean) and found.std is None and found.as_dict()["mean"] is None
     (line,) = lines(paper_table("dfc"), {("bp", "mnist"): found}, "mnist")
-    assert line == ("bp", "–", "0", "2.08 ± 0.15", "–", "–", "")
+    assert line == ("bp", "–", "–", "0", "2.08 ± 0.15", "–", "–", "")
 
 
 def test_remarks_name_what_differs_from_the_paper() -> None:
     records = [record("dfc/mnist/dfc-ssa-fast", epochs=20, note="other data")]
     (line,) = lines(paper_table("dfc"), {("dfc-ssa", "mnist"): cell(records, "dfc-ssa")}, "mnist")
-    assert line[3] == "2.25 ± 0.09†" and line[-1] == "fast variant; 20 of 100 epochs; other data"
-    assert line[1:3] == ("2.00", "1") and line[4:6] == ("-2.7", "1 min")
+    assert line[4] == "2.25 ± 0.09†" and line[-1] == "fast variant; 20 of 100 epochs; other data"
+    assert line[1:4] == ("2.00", "2.10", "1") and line[5:7] == ("-2.7", "1 min")
 
 
 def test_markdown_and_latex_hold_every_row() -> None:

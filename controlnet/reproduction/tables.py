@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -52,6 +53,9 @@ class Cell:
         Where it belongs.
     values : tuple of float
         The quantity of the column after the last epoch, of each seed.
+    chosen : tuple of float
+        The same after the epoch with the smallest error (or loss) on the validation samples; of a training loss the
+        smallest.
     paper : Published
         What the paper reports.
     epochs, planned : int
@@ -67,6 +71,7 @@ class Cell:
     row: str
     column: str
     values: tuple[float, ...]
+    chosen: tuple[float, ...]
     paper: Published
     epochs: int
     planned: int
@@ -104,6 +109,7 @@ class Cell:
             "mean": self.mean if found else None,
             "std": self.std,
             "values": list(self.values),
+            "at_best_validation": list(self.chosen),
             "paper_mean": self.paper.mean,
             "paper_std": self.paper.std,
             "deviation": self.deviation if found else None,
@@ -265,12 +271,13 @@ def _cell(table: PaperTable, row: str, column: str, records: Sequence[Record]) -
             if _kind_of(record) == kind:
                 groups.setdefault((min(record.epochs, planned), not fast), []).append(record)
     (epochs, exact), best = max(groups.items(), default=((0, True), []), key=lambda item: item[0])
-    values = {record.seed: record.result.get(quantity) for record in best}
+    best = sorted((each for each in best if each.result.get(quantity) is not None), key=lambda each: each.seed)
     seconds = [record.result["seconds"] for record in best if record.result.get("seconds") is not None]
     return Cell(
         row=row,
         column=column,
-        values=tuple(float(value) for _, value in sorted(values.items()) if value is not None),
+        values=tuple(float(record.result[quantity]) for record in best),
+        chosen=tuple(_at_best(record, quantity) for record in best),
         paper=table.rows[row].values[column],
         epochs=epochs,
         planned=planned,
@@ -278,3 +285,13 @@ def _cell(table: PaperTable, row: str, column: str, records: Sequence[Record]) -
         seconds=fmean(seconds) if seconds else None,
         notes=tuple(sorted({record.note for record in best if record.note})),
     )
+
+
+def _at_best(record: Record, quantity: str) -> float:
+    """Give a quantity after the epoch that the validation samples would choose."""
+    known = record.history.get
+    criterion = (quantity == "train_loss" and known(quantity)) or known("validation_error_percent")
+    judged = [math.inf if value is None else value for value in criterion or known("validation_loss") or ()]
+    values = known(quantity) or ()
+    value = values[judged.index(min(judged))] if judged and len(values) == len(judged) else None
+    return math.nan if value is None else value

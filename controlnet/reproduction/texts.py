@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from statistics import fmean
 from typing import TypeAlias
 
 from .published import PaperTable
@@ -11,8 +13,8 @@ from .tables import Cell
 Cells: TypeAlias = Mapping[tuple[str, str], Cell]
 
 LIKE = "†"
-FOOTNOTE = f"σ: the paper's standard deviation. {LIKE} of the method that it is a variant of."
-HEADINGS = ("", "ours", "seeds", "paper", "off [σ]", "time", "remarks")
+FOOTNOTE = f"best: at the best validation. σ: the paper's standard deviation. {LIKE}: that of the method it varies."
+HEADINGS = ("", "ours", "best", "seeds", "paper", "off [σ]", "time", "remarks")
 LATEX = str.maketrans(
     {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "±": r"$\pm$", "–": "--", "σ": r"$\sigma$", LIKE: r"$\dagger$"}
 )
@@ -44,11 +46,12 @@ def _line(table: PaperTable, cell: Cell) -> tuple[str, ...]:
     if not row.own:
         paper += LIKE
     if not cell.values:
-        return row.title, "–", "0", paper, "–", "–", ""
+        return row.title, "–", "–", "0", paper, "–", "–", ""
     ours = _number(cell.mean, percent) + (f" ± {_number(cell.std, percent)}" if cell.std is not None else "")
     return (
         row.title,
         ours,
+        _number(fmean(cell.chosen), percent),
         str(len(cell.values)),
         paper,
         f"{cell.deviation:+.1f}",
@@ -58,6 +61,8 @@ def _line(table: PaperTable, cell: Cell) -> tuple[str, ...]:
 
 
 def _number(value: float, percent: bool) -> str:
+    if math.isnan(value):
+        return "–"
     return f"{value:.2f}" if percent else f"{value:.3g}"
 
 
@@ -120,7 +125,15 @@ def as_latex(table: PaperTable, cells: Cells) -> str:
             for row in (HEADINGS, *lines(table, cells, column))
         )
         title = f"{table.columns[column].title} ({table.title})".translate(LATEX)
-        body = [r"\begin{tabular}{lrrrrrl}", r"\toprule", heading, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
+        body = [
+            r"\begin{tabular}{lrrrrrrl}",
+            r"\toprule",
+            heading,
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
         parts.append("\n".join([f"% {title}", *body]) + "\n")
     return "\n".join((*parts, f"% {FOOTNOTE.translate(LATEX)}\n"))
 
