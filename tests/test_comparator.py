@@ -45,6 +45,15 @@ def test_the_sensitivity_is_the_derivative(comparator: AbstractComparator, seed:
 
 @EVERY
 @given(seed=st.integers(0, 2**16))
+def test_derivatives_are_taken_through_the_sensitivity(comparator: AbstractComparator, seed: int) -> None:
+    _, y = drawn(seed)
+    change = np.random.default_rng(seed).normal(size=(*y.shape, 3))
+    expected = comparator.sensitivity(y) @ change
+    np.testing.assert_allclose(comparator.differentiate(y, change), expected, rtol=0, atol=1e-14)
+
+
+@EVERY
+@given(seed=st.integers(0, 2**16))
 def test_the_error_points_down_the_distance(comparator: AbstractComparator, seed: int) -> None:
     reference, y = drawn(seed)
     error = comparator.compare(reference, y)

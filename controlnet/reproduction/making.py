@@ -49,6 +49,8 @@ def make(
 
     todo = {job.identity: job for job in missing(wanted, read_records(folder))}
     tasks = [Task(name, job.stored, folder / RUNS / name) for name, job in todo.items()]
+    if todo:
+        told(f"{len(todo)} runs are missing, {workers} at a time")
     failed: list[Failure] = []
     for done, outcome in enumerate(run_tasks(tasks, workers=workers, data_dir=data_dir), 1):
         job = todo[outcome.task.identity]
