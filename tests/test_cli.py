@@ -6,7 +6,6 @@ import errno
 import gzip
 import json
 import os
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 import requests
 import tomli_w
 from click.testing import CliRunner, Result
+from idx_files import idx
 
 from controlnet import __version__, _display
 from controlnet import cli as cli_module
@@ -269,10 +269,6 @@ def test_a_folder_with_brackets_is_printed_as_it_is(folder: str) -> None:
 
 
 # --- MNIST from files
-
-
-def idx(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from idx_files import idx
 
 from controlnet.data import DATASETS, Dataset, Split, catalog, load
 from controlnet.data import mnist as mnist_module
@@ -27,11 +28,6 @@ from controlnet.data.idx import read_idx
 from controlnet.errors import DataError, DimensionError, InputError
 
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = mnist_module.PARTS
-
-
-def idx(array: np.ndarray) -> bytes:
-    """Encode an array of bytes as an IDX file."""
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 def small_files(suffix: str = "", train: int = 24, test: int = 6) -> dict[str, bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from idx_files import idx
 
 from controlnet._display import show_summary
 from controlnet.cli import main
@@ -141,10 +141,6 @@ def test_sizes_are_for_student_and_teacher_alone() -> None:
 
 
 # --- autoencoders
-
-
-def idx(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 @pytest.fixture(scope="module")

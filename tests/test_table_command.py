@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from idx_files import idx
 
 from controlnet.cli import main
 
 BP = ("dfc", "--rows", "bp", "--columns", "mnist", "--epochs", "1", "--data-dir", "data", "--out", "kept")
-
-
-def idx(array: np.ndarray) -> bytes:
-    return gzip.compress(bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes())
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +27,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         labels = (np.arange(count) % 10).astype(np.uint8)
         images = rng.integers(0, 60, (count, 4, 5), dtype=np.uint8)
         images.reshape(count, 20)[np.arange(count), 2 * labels] = 255
-        Path(f"data/{stem}-images-idx3-ubyte.gz").write_bytes(idx(images))
-        Path(f"data/{stem}-labels-idx1-ubyte.gz").write_bytes(idx(labels))
+        Path(f"data/{stem}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+        Path(f"data/{stem}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
 
 
 def call(*arguments: str, code: int = 0) -> Result:

@@ -39,7 +39,6 @@ class Tally:
             self.judged += n
             self.converged += int(proposal.converged.sum())
             self.diverged += int(proposal.diverged.sum())
-
         if proposal.simulated_steps is not None:
             self.extendable += n
             self.steps += int(proposal.simulated_steps.sum())

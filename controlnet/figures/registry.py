@@ -36,7 +36,7 @@ def draw(name: str, folder: Path, quick: bool = False, threads: int | None = Non
     folder : Path
         Where the files go; made if it is not there.
     quick : bool
-        Shorter runs on fewer samples, which show the same; less than 20 s.
+        Shorter runs on fewer samples, which show the same; about 20 s at most.
     threads : int, optional
         Number of threads; all cores if not given. The data do not depend on it.
     seed : int

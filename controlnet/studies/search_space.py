@@ -1,6 +1,6 @@
 """Which settings a search may change, and how far.
 
-The ranges that are taken when none are named span the published settings of Meulemans et al. 2021 and 2022, as the
+The ranges that are taken when none are named hold most published settings of Meulemans et al. 2021 and 2022, as the
 experiments ``dfc/...`` and ``strong-dfc/...`` of the catalogue hold them, rounded outwards, and those of ``digits``.
 """
 
