@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from .experiments import METHODS
-from .experiments.watching import Epoch, Watcher
+from .experiments.watching import Epoch, Remarks
 
 HEADINGS = {
     "epoch": "epoch",
@@ -46,8 +46,13 @@ def _number(value: Any) -> str:
     return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-class Lines(Watcher):
+class Lines(Remarks):
     """Progress as plain lines, for logs."""
+
+    def on_continue(self, method: str, epoch: int, changed: Sequence[str]) -> None:
+        if not changed:
+            print(f"{method}: goes on after epoch {epoch}", file=sys.stderr, flush=True)
+        super().on_continue(method, epoch, changed)
 
     def on_start(self, method: str, epochs: int, batches: int) -> None:
         self._method = method
@@ -60,7 +65,7 @@ class Lines(Watcher):
         print(f"{self._method}: {', '.join(values)}", file=sys.stderr, flush=True)
 
 
-class Bars(Watcher, AbstractContextManager["Bars"]):
+class Bars(Remarks, AbstractContextManager["Bars"]):
     """Progress as a live bar for each method."""
 
     def __init__(self) -> None:

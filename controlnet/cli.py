@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from . import __version__
 from ._commands.compare import compare
+from ._commands.options import DATA_DIR
 from ._commands.sweep import sweep
 from ._commands.table import table
 from ._commands.tune import tune
@@ -66,16 +67,15 @@ def main() -> None:
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change one setting; may be repeated.")
 @click.option("--from", "source", type=click.Path(path_type=Path), metavar="RUN", help="Run again what a run holds.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run; new below runs/ if not given."
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with an interrupted run after its last complete epoch, as if it had never been interrupted.",
 )
 @click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    envvar="CONTROLNET_DATA",
-    show_envvar=True,
-    metavar="DIR",
-    help="Folder with the dataset's files.",
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run; new below runs/ if not given."
 )
+@DATA_DIR
 @click.option("--threads", type=click.IntRange(min=1), help="Number of threads; the result does not depend on it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
@@ -87,6 +87,7 @@ def run(
     epochs: int | None,
     overrides: tuple[str, ...],
     source: Path | None,
+    resume: Path | None,
     out: Path | None,
     data_dir: Path | None,
     threads: int | None,
@@ -96,19 +97,23 @@ def run(
 ) -> None:
     """Train EXPERIMENT: a name of `controlnet list`, or a TOML file. Without it, the embedded digits."""
     from .experiments import as_toml, to_store
-    from .experiments.running import new_folder, run_experiment
+    from .experiments.running import continue_experiment, new_folder, run_experiment
 
-    plan = _plan(experiment, source, method=method, seed=seed, epochs=epochs, overrides=overrides)
+    if resume and (source or out):
+        raise _Failure("--resume goes on in the folder of the run: no --from or --out with it", 2)
+    plan = _plan(experiment, source, resume, method=method, seed=seed, epochs=epochs, overrides=overrides)
     if dry_run:
         click.echo(json.dumps(to_store(plan)) if as_json else as_toml(plan), nl=as_json)
         return
-    folder = out or new_folder(plan.settings)
+    folder = resume or out or new_folder(plan.settings)
     try:
         with _watcher(quiet) as watcher:
-            summary = run_experiment(plan, folder=folder, watcher=watcher, data_dir=data_dir, threads=threads)
+            if resume:
+                summary = continue_experiment(resume, watcher=watcher, data_dir=data_dir, threads=threads)
+            else:
+                summary = run_experiment(plan, folder=folder, watcher=watcher, data_dir=data_dir, threads=threads)
     except KeyboardInterrupt:
-        kept = f"; the complete epochs are in {folder}" if folder.exists() else ""
-        raise _Failure(f"interrupted{kept}", 130) from None
+        raise _Failure(f"interrupted{_kept(folder)}", 130) from None
     if as_json:
         click.echo(json.dumps(summary))
     else:
@@ -117,26 +122,45 @@ def run(
         show_summary(summary)
 
 
-def _plan(experiment: str, source: Path | None, **changes: Any) -> Any:
+def _kept(folder: Path) -> str:
+    """Say what an interruption leaves, and how to go on with it."""
+    from .storage import RUN_FILE
+
+    if not folder.is_file() and not (folder / RUN_FILE).exists():
+        return ""
+    given = click.get_current_context().get_parameter_source("data_dir") == ParameterSource.COMMANDLINE
+    more = ["--data-dir", str(click.get_current_context().params["data_dir"])] if given else []
+    return f"; the complete epochs are in {folder}: `{_resuming(folder, *more)}` goes on"
+
+
+def _resuming(run: Path, *more: str) -> str:
+    import shlex
+
+    return shlex.join(["controlnet", "run", "--resume", str(run), *more])
+
+
+def _plan(experiment: str, source: Path | None, resume: Path | None, **changes: Any) -> Any:
     from .experiments import from_stored, resolve
     from .storage import read_run
 
-    if source is None:
+    stored = resume or source
+    if stored is None:
         return resolve(experiment, **changes)
     given = click.get_current_context().get_parameter_source("experiment") == ParameterSource.COMMANDLINE
     if given or any(value not in (None, ()) for value in changes.values()):
-        raise _Failure("--from repeats a run as it was: no EXPERIMENT, --method, --seed, --epochs or --set with it", 2)
-    return from_stored(read_run(source).settings)
+        does = "--resume goes on with" if resume else "--from repeats"
+        raise _Failure(f"{does} a run as it was: no EXPERIMENT, --method, --seed, --epochs or --set with it", 2)
+    return from_stored(read_run(stored).settings)
 
 
 def _watcher(quiet: bool) -> Any:
     from contextlib import nullcontext
 
     from ._display import Bars, Lines
-    from .experiments.watching import Watcher
+    from .experiments.watching import Remarks
 
     if quiet:
-        return nullcontext(Watcher())
+        return nullcontext(Remarks())
     return Bars() if sys.stderr.isatty() else nullcontext(Lines())
 
 
@@ -190,7 +214,8 @@ def show(run: Path, as_json: bool) -> None:
     click.echo(as_toml(from_stored(stored.settings)))
     show_history(stored.history)
     if not stored.complete:
-        click.echo("This run did not come to its end.")
+        more = f" `{_resuming(run)}` goes on with it." if stored.continuation else ""
+        click.echo(f"This run did not come to its end.{more}")
     show_summary({**stored.summary, "run": str(run)})
 
 

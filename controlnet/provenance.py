@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,38 @@ def describe_machine() -> dict[str, Any]:
         "blas": _blas(),
         "git": _git(),
     }
+
+
+def parts_of(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Give how a run went on after each interruption.
+
+    Parameters
+    ----------
+    provenance : mapping
+        That of the run.
+
+    Returns
+    -------
+    list of dict
+        ``after_epoch``, ``changed`` and the machine, as `describe_machine` tells it, of each part but the first.
+    """
+    parts = provenance.get("continued")
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+@cache
+def source_hash() -> bytes:
+    """Give a hash of all source text of this package.
+
+    Returns
+    -------
+    bytes, length 32
+        SHA-256 over names and contents of the files.
+    """
+    folder, total = Path(__file__).parent, hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        total.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return total.digest()
 
 
 def _version(package: str) -> str | None:

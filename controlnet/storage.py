@@ -15,7 +15,7 @@ from .errors import InputError, StorageError
 __all__ = ["RUN_FILE", "Run", "claim_folder", "read_run", "write_run"]
 
 TEXTS = frozenset({"settings", "seed", "summary", "provenance"})
-GROUPS = frozenset({"history", "missing", "weights", "diagnostics"})
+GROUPS = frozenset({"history", "missing", "weights", "diagnostics", "continuation"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +38,13 @@ class Run:
         Versions, machine and command line, as `describe_machine` tells them.
     complete : bool
         Whether the run came to its end.
+    continuation : dict of str to ndarray
+        Arrays of numbers by name: what it takes to go on with a run that is not complete.
 
     Notes
     -----
     JSON knows no NaN: numbers that are not finite come back as None from settings, summary and provenance.
-    They stay what they are in history, weights and diagnostics.
+    They stay what they are in history, weights, diagnostics and continuation.
     """
 
     settings: dict[str, Any]
@@ -53,6 +55,7 @@ class Run:
     diagnostics: dict[str, NDArray[Any]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     complete: bool = False
+    continuation: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse settings, results or a seed of another kind."""
@@ -125,7 +128,8 @@ def read_run(path: Path) -> Run:
 def _to_tree(run: Run) -> _hdf5.Tree:
     tree = {name: _columns.from_json(name, getattr(run, name)) for name in sorted(TEXTS)}
     columns, missing = _columns.from_rows(run.history)
-    parts = {"history": columns, "missing": missing, "weights": run.weights, "diagnostics": run.diagnostics}
+    parts = {"history": columns, "missing": missing}
+    parts |= {name: getattr(run, name) for name in ("weights", "diagnostics", "continuation")}
     for group, arrays in parts.items():
         for name, array in arrays.items():
             tree[f"{group}/{name}"] = _columns.checked(group, name, array)
@@ -145,4 +149,5 @@ def _from_tree(tree: _hdf5.Tree, complete: bool) -> Run:
         weights=parts["weights"],
         diagnostics=parts["diagnostics"],
         complete=complete,
+        continuation=parts["continuation"],
     )

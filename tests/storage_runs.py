@@ -26,6 +26,7 @@ def example(scale: float = 1.0) -> Run:
         diagnostics={"angle": np.linspace(0, 90, 4, dtype=np.float32), "poles": np.array([1j, -1j])},
         provenance={"argv": ["controlnet", "\udcff"]},
         complete=True,
+        continuation={"forward.first.W0": np.ones((2, 3), np.float32), "pretraining": np.asarray(2)},
     )
 
 

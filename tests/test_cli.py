@@ -230,7 +230,7 @@ def test_a_folder_that_takes_nothing_is_named(monkeypatch: pytest.MonkeyPatch, c
 
 
 @pytest.mark.parametrize("kept", [0, 4, 100, 0.5, -1])
-@pytest.mark.parametrize("command", [("show",), ("show", "--json"), ("run", "--from")])
+@pytest.mark.parametrize("command", [("show",), ("show", "--json"), ("run", "--from"), ("run", "--resume")])
 def test_a_truncated_run_is_refused(kept: float, command: tuple[str, ...]) -> None:
     done("run", *ONE, "--out", "cut")
     content = Path("cut/run.h5").read_bytes()

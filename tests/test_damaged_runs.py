@@ -236,6 +236,10 @@ def weights_a_text(tree: _hdf5.Tree) -> None:
     tree["weights/W0"] = np.array([b"x"])
 
 
+def continuation_a_text(tree: _hdf5.Tree) -> None:
+    tree["continuation/source"] = np.array(b"x")
+
+
 def uneven_history(tree: _hdf5.Tree) -> None:
     tree["history/epoch"] = np.arange(3)
 
@@ -260,6 +264,7 @@ WRONG_TREES = [
     settings_very_deep,
     seed_a_text,
     weights_a_text,
+    continuation_a_text,
     uneven_history,
     mask_without_column,
     history_a_number,

@@ -19,8 +19,9 @@ from controlnet.cli import main
 from controlnet.data import Dataset, Split, load
 from controlnet.errors import ConfigError, DimensionError, InputError, LearningDivergedError
 from controlnet.experiments import Settings, resolve
+from controlnet.experiments.chance import seeds
 from controlnet.experiments.running import dataset_of, run_experiment
-from controlnet.experiments.training import Trainer, seeds
+from controlnet.experiments.training import Trainer
 from controlnet.experiments.watching import Epoch
 from controlnet.storage import Run, read_run, write_run
 

@@ -11,7 +11,8 @@ import pytest
 
 from controlnet.data import load
 from controlnet.experiments import resolve
-from controlnet.experiments.training import Trainer, seeds
+from controlnet.experiments.chance import seeds
+from controlnet.experiments.training import Trainer
 
 SEEDS = (0, 1, 2)
 TAU = 0.1

@@ -102,7 +102,7 @@ def test_a_run_tells_where_it_was_made(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_stored_weights_are_those_that_were_judged(tmp_path: Path) -> None:
     """The test error follows from the file alone."""
     from controlnet.data import load
-    from controlnet.experiments.training import seeds
+    from controlnet.experiments.chance import seeds
 
     run_experiment(plan(epochs=2), folder=tmp_path)
     run = read_run(tmp_path)

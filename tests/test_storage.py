@@ -109,6 +109,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "surrogate": ({"history": [{"a": "\udcff"}]}, "column 'a'"),
     "slash": ({"weights": {"a/b": np.zeros(1)}}, "'a/b' in weights"),
     "dot": ({"weights": {".": np.zeros(1)}}, "'.' in weights"),
+    "dots": ({"continuation": {"forward/first": np.zeros(1)}}, "'forward/first' in continuation"),
     "no name": ({"diagnostics": {"": np.zeros(1)}}, "in diagnostics"),
     "objects": ({"weights": {"W0": np.array([None])}}, "'W0' in weights"),
     "text": ({"weights": {"W0": np.array(["x"])}}, "'W0' in weights"),

@@ -13,7 +13,8 @@ from controlnet.base import Array, Proposal
 from controlnet.data import Dataset, Split, load
 from controlnet.errors import ConfigError, ControlNetError, DivergedError, LearningDivergedError
 from controlnet.experiments import METHODS, Settings, resolve
-from controlnet.experiments.training import PURPOSES, Trainer, seeds
+from controlnet.experiments.chance import PURPOSES, seeds
+from controlnet.experiments.training import Trainer
 from controlnet.experiments.watching import Epoch, Watcher
 
 SMALL = ("network.hidden=[8]", "train.compare_with=[]")

@@ -13,8 +13,8 @@ from ..base import Array
 from ..errors import InputError
 from ..storage import Run, read_run
 from .config import from_stored
-from .probe import Look, Row
-from .running import PROBED, dataset_of
+from .probe import PROBED, Look, Row
+from .running import dataset_of
 from .settings import Settings
 from .training import Trainer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -23,13 +24,68 @@ from ..equilibrium import Equilibrium
 from ..objective import Lesson
 from .methods import METHODS
 from .phases import Phase
-from .settings import Settings
+from .settings import Diagnostics, Settings
 
 Row: TypeAlias = dict[str, float]
 
+PROBED = "probe_"
+"""How the names of the diagnostics begin that were recorded during training, a number for each look."""
 REFERENCES = ("bp", "gn", "mn")
 WHOLE_LOOPS = 4
 """Samples whose whole loop is linearised: its matrix has as many rows as there are neurons."""
+
+
+def is_due(diagnostics: Diagnostics, epoch: int, last: int) -> bool:
+    """Say whether a training is looked at after an epoch.
+
+    Parameters
+    ----------
+    diagnostics : Diagnostics
+        What the settings say.
+    epoch, last : int
+        The epoch, 0 for the state before learning, and the last one.
+
+    Returns
+    -------
+    bool
+        True before the first epoch, after every so many, and after the last.
+    """
+    return bool(diagnostics.every) and (epoch % diagnostics.every == 0 or epoch == last)
+
+
+def as_diagnostics(rows: Sequence[Row]) -> dict[str, Array]:
+    """Turn what was seen into one array for each quantity.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        A row for each look.
+
+    Returns
+    -------
+    dict of arrays
+        By name, which begins with `PROBED`; NaN where a look lacks the quantity.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {f"{PROBED}{name}": np.array([row.get(name, np.nan) for row in rows]) for name in names}
+
+
+def from_diagnostics(diagnostics: Mapping[str, Array]) -> list[Row]:
+    """Turn the arrays of `as_diagnostics` back into rows; others are left out.
+
+    Parameters
+    ----------
+    diagnostics : mapping of arrays
+        As stored in a run; arrays of unequal length raise ValueError.
+
+    Returns
+    -------
+    list of dict
+        A row for each look.
+    """
+    looks = {name: array for name, array in diagnostics.items() if name.startswith(PROBED)}
+    columns = {name.removeprefix(PROBED): array.tolist() for name, array in looks.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

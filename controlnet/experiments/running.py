@@ -1,4 +1,4 @@
-"""Runs an experiment from its settings to its file."""
+"""Runs an experiment from its settings to its file, or from where its file ends."""
 
 from __future__ import annotations
 
@@ -7,22 +7,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .._parallel import one_blas_thread
 from ..base import Array
 from ..data import Dataset, load
 from ..errors import ConfigError, DivergedError, LearningDivergedError
 from ..provenance import describe_machine
 from ..storage import Run, claim_folder, write_run
-from .config import Plan, to_store
-from .probe import Row
+from .chance import seeds
+from .config import Plan, from_stored, to_store
+from .continuing import begun, changes, continuation, continued, unfinished
+from .probe import Row, as_diagnostics, is_due
 from .settings import Settings
-from .training import Trainer, seeds
+from .training import Trainer
 from .watching import Epoch, Watcher
-
-PROBED = "probe_"
-"""How the names of the diagnostics begin that were recorded during training, a number for each look."""
 
 
 def new_folder(settings: Settings) -> Path:
@@ -85,25 +82,81 @@ def run_experiment(
     KeyboardInterrupt
         After what is complete was saved.
     """
-    settings, watcher = plan.settings, watcher or Watcher()
     with claim_folder(folder, replace=replace):
-        dataset = dataset_of(settings, data_dir)
-        trainer = Trainer(settings, dataset, threads, watcher)
-        peers = {peer.method: Trainer(peer, dataset, threads, watcher) for peer in plan.peers}
-        recorder = _Recorder(plan, folder)
+        return _run(plan, folder, None, watcher or Watcher(), data_dir, threads)
+
+
+def continue_experiment(
+    path: Path,
+    *,
+    watcher: Watcher | None = None,
+    data_dir: Path | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Go on with an interrupted run after its last complete epoch, as if it had never been interrupted.
+
+    The weights and the history become the same bits, with the same versions on the same machine. Methods trained
+    beside it for comparison begin again.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of the run, or the file in it.
+    watcher : Watcher, optional
+        Is told of every minibatch and epoch, and of what has changed since.
+    data_dir : Path, optional
+        Folder with the dataset's files.
+    threads : int, optional
+        Number of threads; all cores if not given.
+
+    Returns
+    -------
+    dict
+        The summary, as stored.
+
+    Raises
+    ------
+    ContinuationError
+        If the run is complete, or its file does not hold what that takes; it is left as it is.
+    ControlNetError
+        If data or folder are unusable or the training diverges.
+    KeyboardInterrupt
+        After what is complete was saved.
+    """
+    unfinished(path)
+    folder = path if path.is_dir() else path.parent
+    with claim_folder(folder, replace=True):
+        # Once more, as another process may have gone on with it until now.
+        run = unfinished(folder)
+        return _run(from_stored(run.settings), folder, run, watcher or Watcher(), data_dir, threads)
+
+
+def _run(
+    plan: Plan, folder: Path, before: Run | None, watcher: Watcher, data_dir: Path | None, threads: int | None
+) -> dict[str, Any]:
+    """Train what a folder is held for, from the start or from where a run stopped before."""
+    dataset = dataset_of(plan.settings, data_dir)
+    trainer = Trainer(plan.settings, dataset, threads, watcher)
+    peers = {peer.method: Trainer(peer, dataset, threads, watcher) for peer in plan.peers}
+    recorder = _Recorder(plan, folder)
+    if before is None:
         recorder.look(trainer, 0)
-        recorder.save(trainer.plant.parameters)
-        for epoch in trainer.epochs():
+        recorder.save(trainer)
+    else:
+        recorder.go_on(trainer, before)
+    for epoch in trainer.stages():
+        if epoch is not None:
             recorder.history.append(epoch)
             recorder.look(trainer, epoch.epoch)
-            recorder.save(trainer.plant.parameters)
+        recorder.save(trainer)
+        if epoch is not None:
             watcher.on_epoch(epoch)
-        recorder.diagnostics |= trainer.diagnostics()
-        recorder.save(trainer.plant.parameters)
-        for method, peer in peers.items():
-            recorder.peers[method] = _train_peer(peer)
-        recorder.save(trainer.plant.parameters, complete=True)
-        return recorder.summary()
+    recorder.diagnostics |= trainer.diagnostics()
+    recorder.save(trainer)
+    for method, peer in peers.items():
+        recorder.peers[method] = _train_peer(peer)
+    recorder.save(trainer, complete=True)
+    return recorder.summary()
 
 
 def dataset_of(settings: Settings, data_dir: Path | None = None) -> Dataset:
@@ -208,15 +261,21 @@ class _Recorder:
 
     def look(self, trainer: Trainer, epoch: int) -> None:
         """Add a row of what is looked at, if this epoch is one of those."""
-        every, epochs = self.plan.settings.diagnostics.every, self.plan.settings.train.epochs
-        if not every or (epoch % every and epoch != epochs):
+        settings = self.plan.settings
+        if not is_due(settings.diagnostics, epoch, settings.train.epochs):
             return
         with one_blas_thread():
             self.looks.append({"epoch": epoch, **trainer.probe().look(trainer.plant).row})
-        names = dict.fromkeys(name for row in self.looks for name in row)
-        self.diagnostics |= {
-            f"{PROBED}{name}": np.array([row.get(name, np.nan) for row in self.looks]) for name in names
-        }
+        self.diagnostics |= as_diagnostics(self.looks)
+
+    def go_on(self, trainer: Trainer, before: Run) -> None:
+        """Take over what a run has brought before it was interrupted."""
+        progress, self.history, self.looks = begun(before, trainer, self.folder)
+        self.diagnostics = as_diagnostics(self.looks)
+        changed = changes(before, self.provenance)
+        self.provenance = continued(before, progress.epochs, changed, self.provenance)
+        trainer.go_on(progress)
+        trainer.watcher.on_continue(self.plan.settings.method, progress.epochs, changed)
 
     def summary(self) -> dict[str, Any]:
         settings = self.plan.settings
@@ -224,15 +283,16 @@ class _Recorder:
         run = os.path.join(self.folder, "run.h5")
         return names | _results(self.history) | {"run": run, "peers": self.peers}
 
-    def save(self, weights: dict[str, Array], complete: bool = False) -> None:
+    def save(self, trainer: Trainer, complete: bool = False) -> None:
         run = Run(
             settings=to_store(self.plan),
             seed=self.plan.settings.seed,
             summary=self.summary(),
             history=[epoch._asdict() for epoch in self.history],
-            weights=weights,
+            weights=trainer.plant.parameters,
             diagnostics=self.diagnostics,
             provenance=self.provenance,
             complete=complete,
+            continuation={} if complete else continuation(trainer),
         )
         write_run(self.folder, run)

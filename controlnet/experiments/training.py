@@ -19,32 +19,16 @@ from ..errors import DivergedError, InputError, LearningDivergedError
 from ..objective import Lesson
 from ._checks import refuse_unfitting
 from ._tally import Score, Tally, judge
+from .chance import Shuffles, seeds
 from .phases import Optimizers, Phase, feedback_phase, forward_phase, make_network, sleeps
 from .probe import Probe
+from .progress import Progress, schedule
 from .settings import Settings
 from .watching import Epoch, Watcher
 
-PURPOSES = ("split", "init", "shuffle", "noise", "feedback shuffle")
-
-
-def seeds(seed: int) -> dict[str, np.random.SeedSequence]:
-    """Give an independent source of randomness for each purpose.
-
-    Parameters
-    ----------
-    seed : int
-        The seed of the run.
-
-    Returns
-    -------
-    dict of SeedSequence
-        By purpose; the order of `PURPOSES` must never change.
-    """
-    return dict(zip(PURPOSES, np.random.SeedSequence(seed).spawn(len(PURPOSES)), strict=True))
-
 
 class Trainer:
-    """A network in training; iterate over `epochs`.
+    """A network in training; iterate over `epochs`, or over `stages` to keep the `progress` after each.
 
     Parameters
     ----------
@@ -85,11 +69,11 @@ class Trainer:
         if self.sleep is not None and sleeps(settings):
             self.sleep.check(self.plant)
         self.optimizers = Optimizers(settings)
-        self._shuffles = {
-            "forward": np.random.default_rng(source["shuffle"]),
-            "feedback": np.random.default_rng(source["feedback shuffle"]),
-        }
-        self._noise, self._lessons = source["noise"], 0
+        self.schedule = schedule(settings)
+        self.batches = -(-len(dataset.train.targets) // settings.train.batch_size)
+        self._noise = source["noise"]
+        self._epochs, self._pretrained, self._seconds = 0, 0, 0.0
+        self._set_out(0, 0, 0.0)
         self._controls: Array | None = None
         if settings.law.warm_start:
             self._controls = np.full((len(dataset.train.targets), dataset.outputs), np.nan, self.plant.dtype)
@@ -112,24 +96,72 @@ class Trainer:
         DivergedError, LearningDivergedError
             If a simulation or the learning diverges.
         """
-        train, feedback = self.settings.train, self.settings.feedback
-        before = [self.sleep] if self.sleep and feedback.learning == "two-phase" else []
-        after = [self.sleep] * feedback.extra_epochs if self.sleep else []
-        pretraining = [self.pretraining] * feedback.pretraining_epochs if self.pretraining else []
-        batches = -(-len(self.dataset.train.targets) // train.batch_size)
-        passes = len(pretraining) + train.epochs * (1 + len(before) + len(after))
-        self.watcher.on_start(self.settings.method, train.epochs, passes * batches)
-        start = time.perf_counter()
-        for phase in pretraining:
-            self._pass(phase, 0)
-        for number in range(1, train.epochs + 1):
+        return (epoch for epoch in self.stages() if epoch is not None)
+
+    def stages(self) -> Iterator[Epoch | None]:
+        """Train, a pass of pre-training or an epoch an iteration.
+
+        Yields
+        ------
+        Epoch or None
+            Losses and errors after the epoch; None after a pass of pre-training.
+
+        Raises
+        ------
+        DivergedError, LearningDivergedError
+            If a simulation or the learning diverges.
+        """
+        own, epochs = self.schedule, self.settings.train.epochs
+        before, after = ([self.sleep] * number if self.sleep else [] for number in (own.before, own.after))
+        passes = own.pretraining - self._pretrained + (epochs - self._epochs) * own.an_epoch
+        self.watcher.on_start(self.settings.method, epochs, passes * self.batches)
+        while self.pretraining and self._pretrained < own.pretraining:
+            start = time.perf_counter()
+            self._pass(self.pretraining, 0)
+            self._pretrained += 1
+            self._seconds += time.perf_counter() - start
+            yield None
+        while self._epochs < epochs:
+            start, number = time.perf_counter() - self._seconds, self._epochs + 1
             for phase in before:
                 self._pass(phase, number)
             tally = self._pass(self.forward, number)
             for phase in after:
                 self._pass(phase, number)
-            yield self._epoch(number, tally, start)
-            start = time.perf_counter()
+            epoch = self._epoch(number, tally, start)
+            self._epochs, self._seconds = number, 0.0
+            yield epoch
+
+    def progress(self) -> Progress:
+        """Give how far this training has come, between two `stages`.
+
+        Returns
+        -------
+        Progress
+            Its arrays are those of the training itself, which go on changing.
+        """
+        learned = self.plant.parameters, self.optimizers.memories, self._controls
+        return Progress(self._epochs, self._pretrained, self._seconds, *learned)
+
+    def go_on(self, progress: Progress) -> None:
+        """Take the place of another training of the same settings and data; `epochs` then gives those that follow.
+
+        Parameters
+        ----------
+        progress : Progress
+            How far that one came; the arrays of the optimisers and the controls are used on and overwritten.
+        """
+        self.plant = self.plant.with_parameters(progress.weights)
+        self.optimizers.memories |= progress.memories
+        self._controls = progress.controls
+        self._set_out(progress.epochs, progress.pretraining, progress.seconds)
+
+    def _set_out(self, epochs: int, pretraining: int, seconds: float) -> None:
+        """Bring counters and shuffles to where they are after so many epochs and passes of pre-training."""
+        self._epochs, self._pretrained, self._seconds = epochs, pretraining, seconds
+        passes = self.schedule.shuffled(epochs, pretraining)
+        self._shuffles = Shuffles(self.settings.seed, len(self.dataset.train.targets), passes)
+        self._lessons = sum(passes.values()) * self.batches
 
     def _epoch(self, number: int, tally: Tally, start: float) -> Epoch:
         with one_blas_thread():
@@ -170,17 +202,14 @@ class Trainer:
         Parameters
         ----------
         shuffle : {"forward", "feedback"}
-            Which source of shuffles to take, so that all methods see the same order of forward passes.
+            Which shuffles to take.
 
         Yields
         ------
         array of int
             Indices of samples; the last minibatch may be smaller.
         """
-        order, size = (
-            self._shuffles[shuffle].permutation(len(self.dataset.train.targets)),
-            self.settings.train.batch_size,
-        )
+        order, size = self._shuffles.order(shuffle), self.settings.train.batch_size
         for first in range(0, len(order), size):
             yield order[first : first + size]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -38,6 +40,19 @@ class Epoch(NamedTuple):
 class Watcher:
     """Is told how a training goes; this one does not care."""
 
+    def on_continue(self, method: str, epoch: int, changed: Sequence[str]) -> None:
+        """Hear that an interrupted run goes on.
+
+        Parameters
+        ----------
+        method : str
+            The method.
+        epoch : int
+            The last complete epoch, 0 if there is none.
+        changed : sequence of str
+            Versions and machine where they differ from those of the part before, so that the last digits may too.
+        """
+
     def on_start(self, method: str, epochs: int, batches: int) -> None:
         """Hear that a training begins.
 
@@ -68,3 +83,12 @@ class Watcher:
         epoch : Epoch
             What it brought.
         """
+
+
+class Remarks(Watcher):
+    """Prints only what must not go unsaid, each in a line on stderr."""
+
+    def on_continue(self, method: str, epoch: int, changed: Sequence[str]) -> None:
+        if changed:
+            words = f"{method}: goes on after epoch {epoch} with {', '.join(changed)}: the last digits may differ"
+            print(words, file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 
 from .._folder import named_errors, put
 from ..errors import StorageError
+from ..provenance import parts_of
 from ..storage import Run
 from ..studies.tasks import identity
 
@@ -100,9 +101,16 @@ def record_of(run: Run, note: str = "") -> Record:
         result={name: value for name, value in run.summary.items() if name not in ("run", "peers")},
         history={name: [_short(row.get(name)) for row in run.history] for name in known},
         settings=settings | {"train": train},
-        machine={name: run.provenance.get(name) for name in MACHINE},
+        machine=_machine(run.provenance),
         note=note,
     )
+
+
+def _machine(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Give versions and machine, of every part if the run was interrupted."""
+    machine = {name: provenance.get(name) for name in MACHINE}
+    parts = [{name: part.get(name) for name in ("after_epoch", "changed", *MACHINE)} for part in parts_of(provenance)]
+    return machine | ({"continued": parts} if parts else {})
 
 
 def _short(value: Any) -> float | None:

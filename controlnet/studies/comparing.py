@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..provenance import parts_of
 from ..storage import Run
 
 RESULTS = (
@@ -143,6 +144,8 @@ def _machine(run: Run) -> dict[str, Any]:
     if isinstance(described.get("blas"), list):
         # They stand in the order in which they were loaded, which says nothing.
         described["blas"] = sorted(described["blas"], key=str)
+    if parts := parts_of(run.provenance):
+        described["continued"] = [{name: part.get(name) for name in ("after_epoch", "changed")} for part in parts]
     return flatten(described)
 
 

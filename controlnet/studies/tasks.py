@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import StorageError
+from ..errors import ContinuationError, StorageError
 from ..experiments.config import from_stored
-from ..experiments.running import run_experiment
-from ..experiments.watching import Watcher
-from ..storage import RUN_FILE, read_run
+from ..experiments.running import continue_experiment, run_experiment
+from ..experiments.watching import Remarks, Watcher
+from ..storage import RUN_FILE, Run, read_run
 
 PAUSE = 0.5
 """Seconds between two looks at a folder that another process holds."""
@@ -85,13 +85,19 @@ def finished(folder: Path, stored: Mapping[str, Any]) -> dict[str, Any] | None:
     dict or None
         The summary; None if there is no whole run of these settings.
     """
+    run = _kept(folder, stored)
+    return run.summary if run is not None and run.complete else None
+
+
+def _kept(folder: Path, stored: Mapping[str, Any]) -> Run | None:
+    """Give the run of these settings that a folder holds, if it does."""
     if not (folder / RUN_FILE).exists():
         return None
     try:
         run = read_run(folder)
     except StorageError:
         return None
-    return run.summary if run.complete and identity(run.settings) == identity(stored) else None
+    return run if identity(run.settings) == identity(stored) else None
 
 
 def perform(
@@ -102,7 +108,7 @@ def perform(
     threads: int | None = 1,
     watcher: Watcher | None = None,
 ) -> dict[str, Any]:
-    """Do a task, unless it is done; what an earlier attempt left unfinished is replaced.
+    """Do a task, unless it is done; what an earlier attempt left unfinished is gone on with.
 
     A folder that another process holds is waited for, because that process may be doing the same task. Nothing
     waits for the dead: the system lets go of what they held.
@@ -118,7 +124,7 @@ def perform(
     threads : int, optional
         Number of threads; the result does not depend on it.
     watcher : Watcher, optional
-        Is told of every minibatch and epoch.
+        Is told of every minibatch and epoch; by default one that prints `Remarks`.
 
     Returns
     -------
@@ -130,16 +136,23 @@ def perform(
     ControlNetError
         If data or folder are unusable or the training diverges.
     """
-    while (summary := finished(folder, stored)) is None:
+    watcher, anew = watcher or Remarks(), False
+    while True:
+        run = _kept(folder, stored)
+        if run is not None and run.complete:
+            return run.summary
         try:
+            if run is not None and not anew:
+                return continue_experiment(folder, data_dir=data_dir, threads=threads, watcher=watcher)
             return run_experiment(
                 from_stored(stored), folder=folder, replace=True, data_dir=data_dir, threads=threads, watcher=watcher
             )
+        except ContinuationError:
+            anew = True
         except StorageError as error:
             if not _in_use(error):
                 raise
-        time.sleep(PAUSE)
-    return summary
+            time.sleep(PAUSE)
 
 
 def _in_use(error: StorageError) -> bool:
