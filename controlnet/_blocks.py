@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ._loop import Clock, Recorder, Run, Sources, execute, is_compiled
-from ._parallel import BLOCK, blocks, number_of_threads, one_blas_thread, pool
+from ._parallel import block_size, blocks, number_of_threads, one_blas_thread, pool
 from .base import Array, Block
 from .errors import DivergedError, InputError
 
@@ -138,7 +138,7 @@ def make_block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | 
         mean_e=wire(plant.noutputs),
         work=np.zeros((loop.integrator.stages, *s.shape), dtype),
         scheme=loop.integrator.params(dtype),
-        noise=loop.integrator.disturbance(plant, part, problem.seed, part.start // BLOCK),
+        noise=loop.integrator.disturbance(plant, part, problem.seed, part.start // block_size(dtype)),
         p=plant.params(batch),
         q=loop.controller.params(dtype),
         law=law,
@@ -229,7 +229,8 @@ def run_blocks(
     DivergedError
         For the earliest step, and there the first sample, that diverged.
     """
-    parts, each = blocks(len(job.problem.initial)), partial(work, job)
+    size, each = block_size(job.loop.plant.dtype), partial(work, job)
+    parts = blocks(len(job.problem.initial), size)
     with one_blas_thread():
         # In the main thread Ctrl-C ends a compilation.
         first = 0 if is_compiled(job.run) else 1

@@ -11,6 +11,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any, TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from .errors import InputError
@@ -18,8 +19,8 @@ from .errors import InputError
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
-BLOCK = 16
-"""Samples in a block: fixed, so that the same bits come out whatever the number of threads."""
+ROW = 128
+"""Bytes of one signal in a block of samples: fixed, so that the same bits come out whatever the number of threads."""
 
 LEAST_IN_BLOCK, MOST_IN_BLOCK = 32, 64
 """Samples in a block whose work NumPy does: short calls hold Python's lock, so few and large blocks are faster."""
@@ -62,7 +63,23 @@ def number_of_threads(threads: int | None) -> int:
     return threads or default_threads()
 
 
-def blocks(batch: int, size: int = BLOCK) -> list[slice]:
+def block_size(dtype: np.dtype[Any]) -> int:
+    """Give the number of samples that the compiled loop steps together.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Precision of the signals.
+
+    Returns
+    -------
+    int
+        16 in double, 32 in single precision.
+    """
+    return ROW // dtype.itemsize
+
+
+def blocks(batch: int, size: int) -> list[slice]:
     """Cut a batch into blocks.
 
     Parameters

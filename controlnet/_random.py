@@ -81,17 +81,33 @@ def fill_normal(stream: Array, step: int, out: Array) -> None:
     out : array (n,)
         Written; an odd last number is left as it is, so make room for an even number.
     """
-    number, half = out.dtype.type, out.shape[0] // 2
+    half = out.shape[0] // 2
+    radial, angular = out[:half], out[half : half + half]
+    _fill_words(stream, step * half, radial, angular)
+    _to_normal(radial, angular)
+
+
+@kernel
+def _fill_words(stream: Array, first: int, radial: Array, angular: Array) -> None:
+    # A loop of its own: beside whole numbers of 64 bits half as many floats fit into a vector.
+    number = radial.dtype.type
+    for i in range(radial.shape[0]):
+        one, other = random_words(stream[0], stream[1], first + i)
+        radial[i], angular[i] = number(one), number(other)
+
+
+@kernel
+def _to_normal(radial: Array, angular: Array) -> None:
+    number = radial.dtype.type
     one, minus_two = number(1), number(-2)
     share, turn = number(2.0**-31), number(math.pi * 2.0**-32)
-    for i in range(half):
-        radial, angular = random_words(stream[0], stream[1], step * half + i)
-        radius = np.sqrt(minus_two * _log((number(radial) + number(0.5)) * share))
+    for i in range(radial.shape[0]):
+        radius = np.sqrt(minus_two * _log((radial[i] + number(0.5)) * share))
         # Half the angle, in [-pi/2, pi/2), and the double-angle formulas.
-        x = number(angular) * turn
+        x = angular[i] * turn
         sine = _sine(x)
-        out[i] = radius * ((sine + sine) * _cosine(x))
-        out[half + i] = radius * (one - (sine + sine) * sine)
+        radial[i] = radius * ((sine + sine) * _cosine(x))
+        angular[i] = radius * (one - (sine + sine) * sine)
 
 
 def seed_sequence(seed: int | np.random.SeedSequence) -> np.random.SeedSequence:

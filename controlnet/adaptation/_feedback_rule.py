@@ -8,13 +8,16 @@ import numpy as np
 
 from .._kernel import kernel
 from ..base import Array, Block
-from ..layered import APICAL, RATE
-from ._forward_rule import WINDOW
+from ..layered import APICAL
+
+WINDOW = 8
+"""Steps that are stacked for one matrix product."""
 
 
 class FeedbackMemory(NamedTuple):
     """What the law accumulates for one block; `apicals` runs one step ahead of `controls`.
 
+    The layers whose weights learn have a row a neuron; there are none of the output layer if that does not learn.
     `tau` = 0 takes the control as it is, else its high-pass part.
     """
 
@@ -53,9 +56,8 @@ def adapt_feedback(k: int, dt: float, b: Block, l: FeedbackMemory) -> None:
     l.filled[0] += 1
     if l.filled[0] * batch == l.controls.shape[1]:
         _flush(l)
-    n = b.p.signals.shape[0] // 4
-    apical, start = b.p.signals[APICAL * n : RATE * n], l.filled[0] * batch
-    for j in range(n):
+    apical, start = b.p.signals[APICAL * (b.p.signals.shape[0] // 4) :], l.filled[0] * batch
+    for j in range(l.apicals.shape[0]):
         for s in range(batch):
             l.apicals[j, start + s] = apical[j, s]
 
@@ -88,7 +90,7 @@ def finish_feedback(b: Block, l: FeedbackMemory) -> None:
         _flush(l)
 
 
-def feedback_memory(plant: Any, batch: int, high_pass: float | None = None, learns: bool = True) -> FeedbackMemory:
+def feedback_memory(plant: Any, batch: int, neurons: int, high_pass: float | None = None) -> FeedbackMemory:
     """Give zeroed memory for one block.
 
     Parameters
@@ -97,18 +99,18 @@ def feedback_memory(plant: Any, batch: int, high_pass: float | None = None, lear
         The network.
     batch : int
         Number of samples.
+    neurons : int
+        Number of neurons, from the first layer on, whose feedback weights learn; 0 switches the rule off.
     high_pass : float, optional
         Time constant of the low-pass part that is taken off the control.
-    learns : bool
-        False for a rule that is switched off.
 
     Returns
     -------
     FeedbackMemory
         The memory; without room if nothing learns.
     """
-    dtype, on = plant.dtype, int(learns)
-    n, m, stacked = on * plant.nneurons, on * plant.ninputs, on * WINDOW * batch
+    n, dtype = neurons, plant.dtype
+    m, stacked = (plant.ninputs, WINDOW * batch) if n else (0, 0)
     return FeedbackMemory(
         total=np.zeros((n, m), dtype),
         product=np.zeros((n, m), dtype),

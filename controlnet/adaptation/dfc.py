@@ -90,7 +90,7 @@ class DFC(AbstractLaw):
         require_network("DFC", plant)
         learns = self.update == "continuous"
         forward = forward_memory(plant, batch, self.rule == "voltage-difference", learns)
-        return rule_memory(plant, batch, forward, feedback_memory(plant, batch, learns=False))
+        return rule_memory(plant, batch, forward, feedback_memory(plant, batch, 0))
 
     def gather(self, memories: Iterable[Any]) -> list[Any]:
         return summed(memories)

@@ -63,7 +63,8 @@ class FeedbackLearning(AbstractLaw):
     def accumulators(self, plant: Any, batch: int) -> RuleMemory:
         require_network("FeedbackLearning", plant, "Q0")
         forward = forward_memory(plant, batch, False, learns=False)
-        return rule_memory(plant, batch, forward, feedback_memory(plant, batch, self.high_pass))
+        neurons = plant.nneurons - (0 if self.output_layer else plant.noutputs)
+        return rule_memory(plant, batch, forward, feedback_memory(plant, batch, neurons, self.high_pass))
 
     def gather(self, memories: Iterable[Any]) -> list[Any]:
         return summed(memories)
@@ -71,7 +72,7 @@ class FeedbackLearning(AbstractLaw):
     def collect(self, plant: Any, accumulators: list[Any], samples: int, steps: int) -> Parameters:
         total = accumulators[0].feedback.total * plant.dtype.type(-1 / (samples * steps))
         parts = np.split(total, np.cumsum(plant.sizes[1:-1]))
-        return {f"Q{i}": part for i, part in enumerate(parts) if self.output_layer or i < len(parts) - 1}
+        return {f"Q{i}": part for i, part in enumerate(parts) if len(part)}
 
     def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
         self.require(loop, lesson)

@@ -164,10 +164,10 @@ def _advance_control(system: System, k: int, dt: float, b: Block) -> None:
     if p.tau_a > 0:
         rows = _apical_rows(x, p)
         _follow(apical, dt / p.tau_a, rows)
+        system.disturb(dt, p.tau_a, b, rows)
         copy(rows, apical)
-    system.disturb(dt, p.tau_a if p.tau_a > 0 else dt, b, apical)
-    if p.tau_a > 0:
-        copy(apical, _apical_rows(x, p))
+    else:
+        system.disturb(dt, dt, b, apical)
 
 
 @kernel
