@@ -138,7 +138,7 @@ def make_block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | 
         mean_e=wire(plant.noutputs),
         work=np.zeros((loop.integrator.stages, *s.shape), dtype),
         scheme=loop.integrator.params(dtype),
-        noise=loop.integrator.disturbance(plant, part, problem.seed, part.start // block_size(dtype)),
+        noise=loop.integrator.disturbance(plant, part, problem.seed, part.start // block_size(len(problem.initial), dtype)),
         p=plant.params(batch),
         q=loop.controller.params(dtype),
         law=law,
@@ -229,8 +229,8 @@ def run_blocks(
     DivergedError
         For the earliest step, and there the first sample, that diverged.
     """
-    size, each = block_size(job.loop.plant.dtype), partial(work, job)
-    parts = blocks(len(job.problem.initial), size)
+    batch, each = len(job.problem.initial), partial(work, job)
+    parts = blocks(batch, block_size(batch, job.loop.plant.dtype))
     with one_blas_thread():
         # In the main thread Ctrl-C ends a compilation.
         first = 0 if is_compiled(job.run) else 1

@@ -19,8 +19,8 @@ from .errors import InputError
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
-ROW = 128
-"""Bytes of one signal in a block of samples: fixed, so that the same bits come out whatever the number of threads."""
+BLOCK, BLOCK_IN_SINGLE_PRECISION = 16, 32
+"""Samples in a block: fixed, so that the same bits come out whatever the number of threads."""
 
 LEAST_IN_BLOCK, MOST_IN_BLOCK = 32, 64
 """Samples in a block whose work NumPy does: short calls hold Python's lock, so few and large blocks are faster."""
@@ -63,20 +63,23 @@ def number_of_threads(threads: int | None) -> int:
     return threads or default_threads()
 
 
-def block_size(dtype: np.dtype[Any]) -> int:
+def block_size(batch: int, dtype: np.dtype[Any]) -> int:
     """Give the number of samples that the compiled loop steps together.
 
     Parameters
     ----------
+    batch : int
+        Number of samples in all.
     dtype : dtype
         Precision of the signals.
 
     Returns
     -------
     int
-        16 in double, 32 in single precision.
+        16, or 32 in single precision if that leaves work for a second thread.
     """
-    return ROW // dtype.itemsize
+    large = dtype == np.float32 and batch >= 2 * BLOCK_IN_SINGLE_PRECISION
+    return BLOCK_IN_SINGLE_PRECISION if large else BLOCK
 
 
 def blocks(batch: int, size: int) -> list[slice]:
