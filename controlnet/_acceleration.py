@@ -9,7 +9,7 @@ import numpy as np
 from .base import Array
 
 if TYPE_CHECKING:
-    from ._root_finding import Equation
+    from ._equation import Equation
 
 MOST_STEPS, MEMORY = 60, 20
 RELAXATION = 0.3
@@ -64,7 +64,7 @@ def _relaxation(equation: Equation) -> Array:
 
 
 def _evaluated(equation: Equation, u: Array, part: Array) -> tuple[Array, Array]:
-    return equation.error(u, equation.rests.output(u, equation.first + part), part)
+    return equation.error(u, equation.output(u, part), part)
 
 
 def _correction(changes: Array, F: Array, beta: Array) -> Array:

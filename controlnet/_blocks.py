@@ -111,7 +111,7 @@ def make_block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | 
         If the law does not weight samples.
     """
     plant, dtype = loop.plant, loop.plant.dtype
-    batch = len(problem.initial[part])
+    batch, number = len(problem.initial[part]), part.start // block_size(len(problem.initial), dtype)
     nz = loop.controller.nstates(plant.noutputs)
     s = np.zeros((plant.nstates + nz, batch), dtype)
     s[: plant.nstates] = problem.initial[part].T
@@ -138,7 +138,7 @@ def make_block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | 
         mean_e=wire(plant.noutputs),
         work=np.zeros((loop.integrator.stages, *s.shape), dtype),
         scheme=loop.integrator.params(dtype),
-        noise=loop.integrator.disturbance(plant, part, problem.seed, part.start // block_size(len(problem.initial), dtype)),
+        noise=loop.integrator.disturbance(plant, part, problem.seed, number),
         p=plant.params(batch),
         q=loop.controller.params(dtype),
         law=law,

@@ -16,16 +16,11 @@ formed once, for the proof of stability.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 import numpy as np
 
 from ._acceleration import accelerated
+from ._equation import Equation, Point, applied, shifted
 from .base import Array
-from .rest import Rests
-
-if TYPE_CHECKING:
-    from .loop import ClosedLoop
 
 FIRST_STEP, LEAST_GROWTH, MOST_GROWTH, REJECTED_ABOVE = 10.0, 1.5, 10.0, 1.2
 HANDOVER = 1e-4
@@ -36,59 +31,6 @@ LARGEST = 2**22
 """Entries that the matrices of the samples that are looked at together may have, each kind."""
 MOST_BROYDEN, SLOWEST = 20, 0.9
 """Steps after which Broyden's method is given up, and what each must make of the residual."""
-
-
-class Point(NamedTuple):
-    """Controls, F, G and M there, and the residual."""
-
-    u: Array
-    F: Array
-    gain: Array
-    matrix: Array
-    residual: Array
-    x: Array
-    y: Array
-    stable_plant: Array
-
-    def part(self, chosen: Array | slice) -> Point:
-        """Give a copy of some samples."""
-        return Point(*(values[chosen].copy() for values in self))
-
-    def put(self, chosen: Array, fresh: Point) -> None:
-        """Overwrite some samples."""
-        for values, new in zip(self, fresh, strict=True):
-            values[chosen] = new
-
-
-class Equation:
-    """F(u) = 0 for the samples from `first` on, of which any part can be evaluated."""
-
-    def __init__(self, loop: ClosedLoop, reference: Array, rests: Rests, first: int) -> None:
-        self.reference, self.rests, self.first, self.comparator = reference, rests, first, loop.comparator
-        self.a, self.b = (loop.plant.dtype.type(number) for number in loop.controller.steady_relation())
-
-    def error(self, u: Array, y: Array, part: Array) -> tuple[Array, Array]:
-        """Give F and the residual, infinite where something is not finite."""
-        F = self.a * self.comparator.compare(self.reference[part], y) - self.b * u
-        residual = np.abs(F).max(axis=1) / (abs(self.a) or 1)
-        return F, np.where(np.isfinite(residual), residual, np.inf)
-
-    def straight(self, u: Array, y: Array, part: Array) -> tuple[Array, Array]:
-        """Give F in first order from the output that u asks for, and that: zero where F is, but it bends less."""
-        asked = self.comparator.output_for(self.reference[part], self.b / self.a * u)
-        missing = self.comparator.differentiate(asked, (asked - y)[:, :, np.newaxis])[:, :, 0]
-        return self.error(u, asked, part)[0] + self.a * missing, asked
-
-    def matrix(self, y: Array, gain: Array) -> Array:
-        """Give M = a E G + b I with E at some output."""
-        return _shifted(self.a * self.comparator.differentiate(y, gain), self.b)
-
-    def at(self, u: Array, part: Array, exact: bool = False) -> Point:
-        rest = self.rests.at(u, self.first + part, exact)
-        F, residual = self.error(u, rest.y, part)
-        matrix = self.matrix(rest.y, rest.gain)
-        finite = np.isfinite(matrix).all(axis=(1, 2))
-        return Point(u, F, rest.gain, matrix, np.where(finite, residual, np.inf), rest.x, rest.y, rest.stable)
 
 
 class Found:
@@ -102,7 +44,7 @@ class Found:
 
     def judge(self, part: Array, u: Array) -> None:
         """Say of some samples that their search has ended at some controls, for good or for now."""
-        for piece in np.array_split(np.arange(len(part)), -(-len(part) * u.shape[1] ** 2 // LARGEST)):
+        for piece in np.array_split(np.arange(len(part)), -(-len(part) * self.equation.rows**2 // LARGEST)):
             which, point = part[piece], self.equation.at(u[piece], part[piece])
             for name in ("u", "y", "x"):
                 values = getattr(point, name)
@@ -139,7 +81,7 @@ def search(equation: Equation, start: Array, tolerance: Array, max_iterations: i
         if len(near_root):
             found.judge(near_root, u[near_root])
         part = np.flatnonzero(~((found.residual <= tolerance) & found.stable))
-    for few in np.array_split(part, -(-len(part) * start.shape[1] ** 2 // LARGEST)) if len(part) else []:
+    for few in np.array_split(part, -(-len(part) * equation.rows**2 // LARGEST)) if len(part) else []:
         _search_few(found, few, start[few], tolerance, max_iterations)
     return found
 
@@ -149,13 +91,15 @@ def _search_few(found: Found, part: Array, start: Array, tolerance: Array, max_i
     equation = found.equation
     near = equation.at(start, part)
     pace = np.full(len(start), FIRST_STEP, start.dtype)
-    for until in (np.inf, HANDOVER, 0.0):
+    for until in (np.inf, HANDOVER, 0.0) if equation.explicit else (0.0,):
         if until == HANDOVER and near.u.any():
             near = equation.at(np.zeros_like(near.u), part)
         wanted = tolerance[part]
         found.iterations[part] += _continue(equation, part, near, pace, np.maximum(until, wanted), max_iterations)
-        u, residual, steps = _broyden(equation, part, near, wanted)
-        found.iterations[part] += steps
+        u, residual = near.u, near.residual
+        if equation.explicit:
+            u, residual, steps = _broyden(equation, part, near, wanted)
+            found.iterations[part] += steps
         # Where no root is, only the last attempt has to say what is.
         judged = np.flatnonzero((residual <= wanted) | (until == 0))
         if len(judged):
@@ -184,58 +128,12 @@ def _stable(equation: Equation, part: Array, point: Point) -> Array:
 def _clearly_positive(matrix: Array) -> Array:
     """Say which symmetric matrices are positive definite by more than rounding: enough for M, and cheap to see."""
     largest = np.sqrt(np.einsum("bij,bij->b", matrix, matrix))
-    matrix = _shifted(matrix, -1e-4 * largest[:, np.newaxis])
+    matrix = shifted(matrix, -1e-4 * largest[:, np.newaxis])
     try:
         np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:
         return np.asarray(np.linalg.eigvalsh(matrix)[:, 0] > 0)
     return np.ones(len(matrix), bool)
-
-
-def _shifted(matrix: Array, shift: Array) -> Array:
-    """Add a number to the diagonals, in place."""
-    diagonal = np.arange(matrix.shape[1])
-    matrix[:, diagonal, diagonal] += shift
-    return matrix
-
-
-def applied(matrix: Array, vector: Array) -> Array:
-    """Give M v for every sample.
-
-    Parameters
-    ----------
-    matrix : array (batch, n, m)
-        M.
-    vector : array (batch, m)
-        v.
-
-    Returns
-    -------
-    array (batch, n)
-        The products.
-    """
-    return np.asarray((matrix @ vector[:, :, np.newaxis])[:, :, 0])
-
-
-def solved(matrix: Array, vector: Array) -> Array:
-    """Solve M x = v for every sample, in the sense of least squares if some M is singular.
-
-    Parameters
-    ----------
-    matrix : array (batch, n, n)
-        M.
-    vector : array (batch, n)
-        v.
-
-    Returns
-    -------
-    array (batch, n)
-        The solutions.
-    """
-    try:
-        return np.asarray(np.linalg.solve(matrix, vector[:, :, np.newaxis])[:, :, 0])
-    except np.linalg.LinAlgError:
-        return applied(np.linalg.pinv(matrix), vector)
 
 
 def _inverse(matrix: Array) -> Array:
@@ -257,7 +155,7 @@ def _broyden(equation: Equation, part: Array, start: Point, tolerance: Array) ->
             break
         step = applied(inverse, F)
         trial = u[active] + step
-        y = equation.rests.output(trial, equation.first + part[active])
+        y = equation.output(trial, part[active])
         new, after = equation.straight(trial, y, part[active])[0], equation.error(trial, y, part[active])[1]
         iterations[active] += 1
         better = _size(new) < SLOWEST * _size(F)
@@ -282,13 +180,11 @@ def _corrected(inverse: Array, step: Array, change: Array) -> Array:
 def _continue(equation: Equation, part: Array, point: Point, pace: Array, until: Array, most: int) -> Array:
     """Move along du/ds = F(u) by implicit Euler with growing steps ds, the pace; give the number of steps."""
     iterations = np.zeros(len(part), np.int64)
-    eye = np.eye(point.u.shape[1], dtype=point.u.dtype)
     for _ in range(most):
         going = np.flatnonzero(np.isfinite(point.residual) & (point.residual > until))
         if not len(going):
             break
-        implicit = point.matrix[going] + eye / pace[going, np.newaxis, np.newaxis]
-        trial = (point.u[going] + solved(implicit, point.F[going])).astype(eye.dtype)
+        trial = (point.u[going] + equation.solved(point.part(going), 1 / pace[going])).astype(point.u.dtype)
         new = equation.at(trial, part[going])
         iterations[going] += 1
         growth = np.clip(point.residual[going] / new.residual, LEAST_GROWTH, MOST_GROWTH)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ._blocks import Job, Problem, Result, Status, make_block, recorder, sources
+from ._equation import applied, solved
 from ._loop import Visit, execute
-from ._root_finding import applied, solved
 from .base import Array, Block
 from .layered import BASAL
 from .slow import SlowMotion, slow_motion

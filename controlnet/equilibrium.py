@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._equation import Equation
+from ._inner_equation import InnerEquation, inner_loop
 from ._parallel import on_threads
-from ._root_finding import Equation, search
+from ._root_finding import MANY, search
 from .base import Array
 from .errors import DimensionError, InputError
 from .rest import Rests
@@ -186,9 +188,12 @@ def solve_block(
     Equilibrium
         The steady state, and where it was not found.
     """
-    tolerance = np.broadcast_to(tolerance, len(start))
+    tolerance, equation = np.broadcast_to(tolerance, len(start)), Equation(loop, reference, rests, first)
+    if start.shape[1] >= MANY and (inside := inner_loop(loop)) is not None:
+        inner, _, m = inside
+        equation = InnerEquation(loop, reference, rests, first, inner, m)
     with np.errstate(all="ignore"):
-        found = search(Equation(loop, reference, rests, first), start, tolerance, max_iterations)
+        found = search(equation, start, tolerance, max_iterations)
     state = found.u, found.y, found.x, reference, rests.inputs[first : first + len(start)]
     judged = found.residual, found.iterations, found.stable
     return Equilibrium(*state, *judged, (found.residual <= tolerance) & found.stable)

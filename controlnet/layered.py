@@ -4,7 +4,7 @@ Everything lies in flat arrays, so that one compiled loop serves networks of eve
 
 - `theta`: W_0, b_0, Q_0, W_1, b_1, Q_1, ... one behind the other.
 - `layers`: a row for each layer, with the columns `FIRST` (its first neuron), `WIDTH`, `WIDTH_BELOW`, `WEIGHTS`,
-  `BIASES`, `FEEDBACK` (where they start in theta) and `ACTIVATION` (code of phi).
+  `BIASES`, `FEEDBACK` (where they start in theta), `ACTIVATION` (code of phi) and `IDENTITY` (whether Q_i = I).
 - `signals`: somatic voltages (unless they are states), basal voltages, apical voltages and rates of all layers, one
   below the other; the parts are numbered `VOLTAGE`, `BASAL`, `APICAL`, `RATE`.
 """
@@ -20,7 +20,7 @@ from ._kernel import kernel
 from ._parallel import cut, in_parallel
 from .base import Array, Parameters
 
-FIRST, WIDTH, WIDTH_BELOW, WEIGHTS, BIASES, FEEDBACK, ACTIVATION = range(7)
+FIRST, WIDTH, WIDTH_BELOW, WEIGHTS, BIASES, FEEDBACK, ACTIVATION, IDENTITY = range(8)
 VOLTAGE, BASAL, APICAL, RATE = range(4)
 
 
@@ -118,7 +118,7 @@ def voltage(i: int, x: Array, p: LayeredParams) -> Array:
     return signal(VOLTAGE, i, p)
 
 
-def table(sizes: Sequence[int], activations: Sequence[int], with_feedback: bool) -> Array:
+def table(sizes: Sequence[int], activations: Sequence[int], feedback: Sequence[Array] | None) -> Array:
     """Give the table `layers`.
 
     Parameters
@@ -127,20 +127,22 @@ def table(sizes: Sequence[int], activations: Sequence[int], with_feedback: bool)
         Widths from the input to the output.
     activations : sequence of int
         Code of phi by layer.
-    with_feedback : bool
-        Whether theta holds feedback weights.
+    feedback : sequence of array or None
+        Q by layer, if theta holds feedback weights.
 
     Returns
     -------
-    array (layers, 7) of int
+    array (layers, 8) of int
         The table.
     """
-    rows, start, first = [], 0, 0
+    rows: list[tuple[int, ...]] = []
+    start, first = 0, 0
     for m, n, activation in zip(sizes[:-1], sizes[1:], activations, strict=True):
         biases = start + n * m
-        feedback = biases + n
-        rows.append((first, n, m, start, biases, feedback, activation))
-        start, first = feedback + n * sizes[-1] * with_feedback, first + n
+        Q = None if feedback is None else feedback[len(rows)]
+        identity = Q is not None and n == sizes[-1] and np.array_equal(Q, np.eye(n))
+        rows.append((first, n, m, start, biases, biases + n, activation, identity))
+        start, first = biases + n + (0 if Q is None else Q.size), first + n
     return np.array(rows)
 
 
@@ -151,7 +153,7 @@ def split(theta: Array, layers: Array, letters: str = "WbQ") -> Parameters:
     ----------
     theta : array
         All parameters.
-    layers : array (layers, 7) of int
+    layers : array (layers, 8) of int
         Where they lie.
     letters : str
         Which to give.

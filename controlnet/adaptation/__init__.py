@@ -1,10 +1,11 @@
 """Adaptation laws: what changes the plant's parameters, and the optimisers that apply the change."""
 
 from ..base import Frozen
+from ._analytic_control import analytic_control
 from .backprop import Backprop
 from .control_descent import ControlDescent, amount_of_control
 from .convergence import Convergence, steady_control
-from .dfc import DFC, analytic_control
+from .dfc import DFC
 from .direct_feedback import DFA
 from .feedback import FeedbackLearning
 from .gauss_newton import GaussNewton, MinimumNorm, minimum_norm

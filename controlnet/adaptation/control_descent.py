@@ -10,7 +10,7 @@ import numpy as np
 
 from ..base import AbstractLaw, Array, Proposal
 from ..layered import mean_outer
-from .dfc import solve_loop
+from ._analytic_control import solve_loop
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop

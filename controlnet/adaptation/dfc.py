@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .._check import require_above_zero
-from .._parallel import on_threads
 from ..activations import rate
 from ..base import AbstractLaw, Array, Parameters, Proposal
 from ..errors import InputError
 from ..layered import mean_outer, split
 from ..objective import Strong
+from ._analytic_control import analytic_control
 from ._feedback_rule import feedback_memory
 from ._forward_rule import forward_memory
 from ._rules import RuleMemory, adapt, finish, require_network, rule_memory, summed
@@ -175,73 +175,3 @@ def _change(lesson: Lesson, deltas: list[Array], rates: list[Array], weight: Arr
     factor = np.full((1, 1), 2, dtype) if weight is None else 2 * weight[:, np.newaxis]
     below = [np.asarray(lesson.inputs, dtype), *rates[:-1]]
     return mean_outer([delta * factor for delta in deltas], below, lesson.threads)
-
-
-def analytic_control(loop: ClosedLoop, lesson: Lesson) -> Array:
-    """Give the control of the linearised steady state, u = (E J Q + alpha I)^{-1} e.
-
-    J and e are those of the feed-forward state (Meulemans et al. 2021); E is the comparator's sensitivity, the
-    identity for e = r* - r_L.
-
-    Parameters
-    ----------
-    loop : ClosedLoop
-        Network and controller; alpha is the controller's leak divided by its integral gain.
-    lesson : Lesson
-        Inputs and reference.
-
-    Returns
-    -------
-    array (batch, n_L)
-        The control u.
-
-    Raises
-    ------
-    InputError
-        If E J Q + alpha I is singular.
-    """
-    plant: Any = loop.plant
-    number = plant.dtype.type
-    a, b = (number(value) for value in loop.controller.steady_relation())
-    error = loop.comparator.compare(lesson.reference, lesson.output)
-    eye = np.eye(plant.noutputs, dtype=plant.dtype)
-    u = np.empty_like(error)
-
-    def solve(part: slice) -> None:
-        gain = plant.gain([r[part] for r in lesson.rates])
-        matrix = a * loop.comparator.differentiate(lesson.output[part], gain) + b * eye
-        u[part] = solve_loop(matrix, a * error[part, :, np.newaxis])[:, :, 0]
-
-    on_threads(solve, len(u), lesson.threads)
-    return u
-
-
-def solve_loop(matrix: Array, right: Array) -> Array:
-    """Solve (E J Q + alpha I) s = right for every sample.
-
-    Parameters
-    ----------
-    matrix : array (batch, n_L, n_L)
-        The linearised loop, or its transpose.
-    right : array (batch, n_L, 1)
-        Right side.
-
-    Returns
-    -------
-    array (batch, n_L, 1)
-        The solution.
-
-    Raises
-    ------
-    InputError
-        If a matrix is singular, rounding aside.
-    """
-    try:
-        inverse = np.linalg.inv(matrix)
-        condition = np.linalg.norm(matrix, 1, axis=(1, 2)) * np.linalg.norm(inverse, 1, axis=(1, 2))
-        if not (condition <= 0.1 / np.finfo(matrix.dtype).eps).all():
-            raise np.linalg.LinAlgError
-        return np.asarray(inverse @ right)
-    except np.linalg.LinAlgError:
-        message = "the loop's matrix E J Q + alpha I is singular: take a leak > 0 or other feedback weights"
-        raise InputError(message) from None

@@ -17,6 +17,7 @@ from ..layered import (
     BASAL,
     BIASES,
     FIRST,
+    IDENTITY,
     RATE,
     WIDTH,
     LayeredParams,
@@ -66,10 +67,10 @@ def _feedback(x: Array, u: Array, p: LayeredParams, out: Array) -> None:
     for i in range(last, -1, -1):
         first, n = p.layers[i, FIRST], p.layers[i, WIDTH]
         sent = out[first : first + n]
-        if p.by_jacobian == 0:
-            multiply(feedback_weights(i, p), control, sent)
-        elif i == last:
+        if p.layers[i, IDENTITY] > 0 or p.by_jacobian > 0 and i == last:
             copy(control, sent)
+        elif p.by_jacobian == 0:
+            multiply(feedback_weights(i, p), control, sent)
         else:
             np.dot(weights(i + 1, p).T, out[first + n : first + n + p.layers[i + 1, WIDTH]], sent)
             scale_by_slope(p.layers[i, ACTIVATION], signal(RATE, i, p), sent)

@@ -88,12 +88,45 @@ class NetworkRests(Rests):
     def output(self, u: Array, part: Array) -> Array:
         return self._forward(u, part)[RATE, -self.plant.noutputs :].T.copy(order="C")
 
+    def rates(self, u: Array, part: Array) -> Array:
+        """Give the rates at rest.
+
+        Parameters
+        ----------
+        u : array (samples, n_L)
+            Control.
+        part : array of int
+            Which samples.
+
+        Returns
+        -------
+        array (n_1 + ... + n_L, samples)
+            The layers one below the other.
+        """
+        return self._forward(u, part)[RATE]
+
     def at(self, u: Array, part: Array, exact: bool = True) -> Rest:
-        net = self.plant
-        signals = self._forward(u, part)
+        x, y = self.state(u, part)
+        return Rest(x, y, gain(self.plant, self.rates(u, part), exact), np.ones(len(u), bool))
+
+    def state(self, u: Array, part: Array) -> tuple[Array, Array]:
+        """Give the plant's state at rest, and its output.
+
+        Parameters
+        ----------
+        u : array (samples, n_L)
+            Control.
+        part : array of int
+            Which samples.
+
+        Returns
+        -------
+        tuple of array
+            x (samples, nstates) and y (samples, n_L).
+        """
+        net, signals = self.plant, self._forward(u, part)
         parts = [signals[VOLTAGE].T] if net.soma == "dynamic" else []
         parts += [u @ net.stacked_feedback().T] if net.tau_apical is not None else []
         parts += [u] if net.tau_control is not None else []
         x = np.concatenate(parts, axis=1) if parts else np.empty((len(u), 0), net.dtype)
-        y = signals[RATE, -net.noutputs :].T.copy(order="C")
-        return Rest(x, y, gain(net, signals[RATE], exact), np.ones(len(u), bool))
+        return x, signals[RATE, -net.noutputs :].T.copy(order="C")

@@ -17,6 +17,7 @@ from ..layered import LayeredParams, table
 from ..rest import Rest
 from . import _network_kernels as kernels
 from ._network_checks import check_arrays, check_choices, private
+from ._network_inner import Inner, inner_of
 from ._network_linear import linear_network, linear_network_step, minimal_network, state_names
 from ._network_rest import NetworkRests
 from ._network_tangents import gain
@@ -218,7 +219,12 @@ class DeepNetwork(AbstractPlant):
         """All parameters in one array, and the table of the layers."""
         groups = [group for group in (self.weights, self.biases, self.feedback) if group is not None]
         theta = np.concatenate([array.ravel() for layer in zip(*groups, strict=True) for array in layer])
-        return theta, table(self.sizes, [activation_code(name) for name in self.activations], len(groups) == 3)
+        return theta, table(self.sizes, [activation_code(name) for name in self.activations], self.feedback)
+
+    @cached_property
+    def inner(self) -> Inner | None:
+        """The network up to its last hidden layer, if a wider output layer adds little to it."""
+        return inner_of(self)
 
     @cached_property
     def in_single_precision(self) -> Array:

@@ -1,0 +1,106 @@
+"""The control of the linearised steady state, which the analytic law takes in place of a simulation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._equation import shifted
+from .._inner_equation import inner_loop
+from .._parallel import on_threads
+from ..base import Array
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..loop import ClosedLoop
+    from ..objective import Lesson
+    from ..plants._network_inner import Inner
+
+
+def analytic_control(loop: ClosedLoop, lesson: Lesson) -> Array:
+    """Give the control of the linearised steady state, u = (E J Q + alpha I)^{-1} e.
+
+    J and e are those of the feed-forward state (Meulemans et al. 2021); E is the comparator's sensitivity, the
+    identity for e = r* - r_L.
+
+    Parameters
+    ----------
+    loop : ClosedLoop
+        Network and controller; alpha is the controller's leak divided by its integral gain.
+    lesson : Lesson
+        Inputs and reference.
+
+    Returns
+    -------
+    array (batch, n_L)
+        The control u.
+
+    Raises
+    ------
+    InputError
+        If E J Q + alpha I is singular.
+    """
+    plant: Any = loop.plant
+    if (inside := inner_loop(loop)) is not None:
+        return _inner_control(loop, lesson, *inside)
+    number = plant.dtype.type
+    a, b = (number(value) for value in loop.controller.steady_relation())
+    error = loop.comparator.compare(lesson.reference, lesson.output)
+    eye = np.eye(plant.noutputs, dtype=plant.dtype)
+    u = np.empty_like(error)
+
+    def solve(part: slice) -> None:
+        gain = plant.gain([r[part] for r in lesson.rates])
+        matrix = a * loop.comparator.differentiate(lesson.output[part], gain) + b * eye
+        u[part] = solve_loop(matrix, a * error[part, :, np.newaxis])[:, :, 0]
+
+    on_threads(solve, len(u), lesson.threads)
+    return u
+
+
+def _inner_control(loop: ClosedLoop, lesson: Lesson, inner: Inner, a: Array, m: Array) -> Array:
+    """Give the same by matrices of the last hidden layer's size."""
+    error = a * loop.comparator.compare(lesson.reference, lesson.output)
+    u = np.empty_like(error)
+
+    def solve(part: slice) -> None:
+        rates = np.concatenate([r[part].T for r in lesson.rates])
+        matrix = shifted(a * inner.gain(rates), m)
+        moved = solve_loop(matrix, inner.follow(rates, error[part])[:, :, np.newaxis])[:, :, 0]
+        u[part] = inner.completed(moved, error[part], a, m)
+
+    on_threads(solve, len(u), lesson.threads)
+    return u
+
+
+def solve_loop(matrix: Array, right: Array) -> Array:
+    """Solve (E J Q + alpha I) s = right for every sample.
+
+    Parameters
+    ----------
+    matrix : array (batch, n_L, n_L)
+        The linearised loop, or its transpose.
+    right : array (batch, n_L, 1)
+        Right side.
+
+    Returns
+    -------
+    array (batch, n_L, 1)
+        The solution.
+
+    Raises
+    ------
+    InputError
+        If a matrix is singular, rounding aside.
+    """
+    try:
+        solution = np.linalg.solve(matrix, right)
+        size = [np.linalg.norm(array, axis=(1, 2)) for array in (matrix, solution, right)]
+        # What rounding in a singular matrix leaves would blow the solution up.
+        if not (size[0] * size[1] <= 0.1 / np.finfo(matrix.dtype).eps * size[2]).all():
+            raise np.linalg.LinAlgError
+        return solution
+    except np.linalg.LinAlgError:
+        message = "the loop's matrix E J Q + alpha I is singular: take a leak > 0 or other feedback weights"
+        raise InputError(message) from None

@@ -1,0 +1,125 @@
+"""What a wide output layer leaves of a network: its last hidden layer, and how that follows the control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..activations import slope_of_rate
+from ..base import Array
+from ._network_tangents import gain
+
+if TYPE_CHECKING:
+    from .network import DeepNetwork
+
+
+@dataclass(frozen=True, eq=False)
+class Inner:
+    """A network without its last layer, where that is linear, wider than the one below, and has Q_L = q I.
+
+    Then JQ = q I + W_L K with K = dr_{L-1}/du: what costs n_L tangents a sample takes n_{L-1}.
+
+    Parameters
+    ----------
+    whole : DeepNetwork
+        The network.
+    net : DeepNetwork
+        Its layers up to L - 1, under feedback weights Q_i W_L; the last is linear here.
+    identity : float
+        q.
+    """
+
+    whole: DeepNetwork
+    net: DeepNetwork
+    identity: float
+
+    def gain(self, rates: Array, exact: bool = True) -> Array:
+        """Give K W_L.
+
+        Parameters
+        ----------
+        rates : array (n_1 + ... + n_L, batch)
+            Rates of the whole network, the layers one below the other.
+        exact : bool
+            False for single precision.
+
+        Returns
+        -------
+        array (batch, n_{L-1}, n_{L-1})
+            How the rates of layer L - 1 follow a control W_L c.
+        """
+        hidden = rates[: -self.whole.noutputs]
+        slopes = slope_of_rate(self.whole.activations[-2], hidden[-self.net.noutputs :])
+        return np.asarray(slopes.T[:, :, np.newaxis] * gain(self.net, hidden, exact))
+
+    def completed(self, moved: Array, right: Array, a: Any, m: Any) -> Array:
+        """Give (m I + a W_L K)^{-1} F from what is known inside.
+
+        Parameters
+        ----------
+        moved : array (batch, n_{L-1})
+            (m I + a K W_L)^{-1} K F.
+        right : array (batch, n_L)
+            F.
+        a, m : float, or array (batch, 1)
+            The numbers.
+
+        Returns
+        -------
+        array (batch, n_L)
+            The solution, by the identity of Woodbury.
+        """
+        return np.asarray((right - a * (moved @ self.whole.weights[-1].T)) / m)
+
+    def follow(self, rates: Array, control: Array) -> Array:
+        """Give K u.
+
+        Parameters
+        ----------
+        rates : array (n_1 + ... + n_L, batch)
+            Rates of the whole network.
+        control : array (batch, n_L)
+            u.
+
+        Returns
+        -------
+        array (batch, n_{L-1})
+            How the rates of layer L - 1 move.
+        """
+        whole, feedback = self.whole, self.whole.feedback or ()
+        layers = np.split(rates.T, np.cumsum(whole.sizes[1:-1]), axis=1)[:-1]
+        moved = np.zeros((len(control), 0), control.dtype)
+        for i, r in enumerate(layers):
+            moved = control @ feedback[i].T + (moved @ whole.weights[i].T if i else 0)
+            moved = moved * slope_of_rate(whole.activations[i], r)
+        return np.asarray(moved)
+
+
+def inner_of(net: DeepNetwork) -> Inner | None:
+    """Give the inner network.
+
+    Parameters
+    ----------
+    net : DeepNetwork
+        The network.
+
+    Returns
+    -------
+    Inner or None
+        None if the last layer is not wider than the one below, or its feedback weights are no multiple of I.
+    """
+    if len(net.weights) < 2 or net.feedback is None or net.sizes[-2] >= net.noutputs:
+        return None
+    last = net.feedback[-1]
+    if not np.array_equal(last, last[0, 0] * np.eye(len(last), dtype=net.dtype)):
+        return None
+    inside = replace(
+        net,
+        weights=net.weights[:-1],
+        biases=net.biases[:-1],
+        feedback=tuple(Q @ net.weights[-1] for Q in net.feedback[:-1]),
+        activations=(*net.activations[:-2], "linear"),
+    )
+    return Inner(net, inside, float(last[0, 0]))
