@@ -16,7 +16,6 @@ import numpy as np
 
 from ._equation import Equation, Point, shifted, solved
 from .base import Array
-from .comparator import Difference
 
 if TYPE_CHECKING:
     from .loop import ClosedLoop
@@ -37,7 +36,7 @@ def inner_loop(loop: ClosedLoop) -> tuple[Inner, Array, Array] | None:
         (inner network, a, m); None if the loop has no such layer, another comparator, or m <= 0.
     """
     plant: Any = loop.plant
-    inner: Inner | None = getattr(plant, "inner", None) if isinstance(loop.comparator, Difference) else None
+    inner: Inner | None = getattr(plant, "inner", None) if loop.comparator.plain else None
     if inner is None:
         return None
     a, b = loop.controller.steady_relation()

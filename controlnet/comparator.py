@@ -36,9 +36,13 @@ def _softmax_difference(r: Array, y: Array, e: Array) -> None:
 
 
 class AbstractComparator(ABC):
-    """The comparator of the loop: e = r - g(y), with a kernel ``error(r, y, e)`` for a block."""
+    """The comparator of the loop: e = r - g(y), with a kernel ``error(r, y, e)`` for a block.
+
+    `plain` says whether g(y) = y, which lets networks with many outputs come to rest sooner.
+    """
 
     error: ClassVar[Kernel]
+    plain: ClassVar[bool] = False
 
     @abstractmethod
     def compare(self, reference: Array, y: Array) -> Array:
@@ -123,6 +127,7 @@ class Difference(AbstractComparator):
     """e = r - y; its distance is the Euclidean norm of e."""
 
     error = staticmethod(_difference)
+    plain = True
 
     def compare(self, reference: Array, y: Array) -> Array:
         return reference - y
