@@ -17,15 +17,16 @@ import tomli_w
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
-from sweep_runs import DIVERGING, TINY, all_ended, fingerprints, workers_of
+from sweep_runs import DIVERGING, TINY, all_ended, fingerprints, small_tasks, workers_of
 
 from controlnet.cli import main
 from controlnet.errors import ConfigError
 from controlnet.experiments import resolve, to_store
+from controlnet.storage import Run, write_run
 from controlnet.studies.grid import read_axis, read_grid, read_seeds, split
 from controlnet.studies.sweep import Member, Sweep, plan_sweep, rows
 from controlnet.studies.sweep import Result as SweepResult
-from controlnet.studies.tasks import identity
+from controlnet.studies.tasks import attempt, finished, identity
 
 SMALL = ("digits", "-m", "bp", *(part for text in TINY for part in ("--set", text)), "--epochs", "1")
 RATES = ("--grid", "optimizer.learning_rate=1e-3,2e-3")
@@ -196,6 +197,15 @@ def test_finished_runs_are_kept_and_counted() -> None:
     )
 
 
+@pytest.mark.parametrize("settings", [{"peers": 5}, {"peers": {"bp": 5}}, {}, {"method": None}])
+def test_a_file_of_somebody_else_is_no_finished_run(settings: dict[str, Any], tmp_path: Path) -> None:
+    (task,) = small_tasks(tmp_path, [0])
+    task.folder.mkdir()
+    write_run(task.folder, Run(settings=settings, seed=0, complete=True))
+    assert finished(task.folder, task.stored) is None
+    assert attempt(task).summary and finished(task.folder, task.stored)
+
+
 def test_json_is_one_object() -> None:
     tasks = tasks_of("--seeds", "4", "--out", "here")
     assert [(task["values"], task["seed"], task["already"]) for task in tasks] == [({}, 4, False)]
@@ -257,7 +267,7 @@ def test_rows_are_means_over_the_seeds() -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_sweep_leaves_no_process_and_is_resumed(how: signal.Signals) -> None:
-    arguments = [*SMALL[:-1], "30", "--seeds", "0:5", "--workers", "2", "--out", "here"]
+    arguments = [*SMALL[:-1], "90", "--seeds", "0:5", "--workers", "2", "--out", "here"]
     # As from a shell in the foreground: not with the mask of a test runner, and in a group of its own.
     command = [sys.executable, "-m", "controlnet.cli", "sweep", *arguments]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, start_new_session=True) as process:

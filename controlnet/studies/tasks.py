@@ -95,9 +95,10 @@ def _kept(folder: Path, stored: Mapping[str, Any]) -> Run | None:
         return None
     try:
         run = read_run(folder)
-    except StorageError:
+        return run if identity(run.settings) == identity(stored) else None
+    except (StorageError, AttributeError):
+        # A file of somebody else's may hold anything as settings.
         return None
-    return run if identity(run.settings) == identity(stored) else None
 
 
 def perform(
