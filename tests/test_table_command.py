@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,23 @@ from click.testing import CliRunner, Result
 from idx_files import idx
 
 from controlnet.cli import main
+from controlnet.studies import engines
 
-BP = ("dfc", "--rows", "bp", "--columns", "mnist", "--epochs", "1", "--data-dir", "data", "--out", "kept")
+BP = (
+    "dfc",
+    "--rows",
+    "bp",
+    "--columns",
+    "mnist",
+    "--epochs",
+    "1",
+    "--data-dir",
+    "data",
+    "--workers",
+    "1",
+    "--out",
+    "kept",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +61,7 @@ def cell(*arguments: str, code: int = 0) -> dict[str, Any]:
 def test_missing_runs_are_made_and_kept_ones_are_not_repeated() -> None:
     first = call(*BP, "--seeds", "2")
     heading, *lines = first.stderr.splitlines()
-    assert heading == "2 runs are missing, 1 at a time" and [line.split()[0] for line in lines] == ["1/2", "2/2"]
+    assert heading == "2 runs are missing" and [line.split()[0] for line in lines] == ["1/2", "2/2"]
     files = sorted(Path("kept/dfc/mnist/bp").iterdir())
     assert [file.name for file in files] == ["seed0-1epochs.json", "seed1-1epochs.json"]
     assert all(file.stat().st_size < 8000 for file in files)
@@ -81,6 +97,26 @@ def test_a_run_that_was_made_otherwise_is_taken_with_a_note() -> None:
     assert len(found["values"]) == 1 and found["notes"] == ["few"]
 
 
+def test_dask_makes_the_same_records() -> None:
+    call(*BP, "--seeds", "1", "--scheduler", "local")
+    one, other = cell(*BP, "--print"), cell(*BP[:-1], "serial", "--seeds", "1")
+    assert one["values"] == other["values"] and len(one["values"]) == 1
+
+
+def test_an_interrupted_table_keeps_what_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(tasks: Any, **where: Any) -> Iterator[Any]:
+        yield engines.attempt(tasks[0], where["data_dir"])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "run_tasks", interrupted)
+        stopped = call(*BP, "--seeds", "3", code=130)
+    assert stopped.stderr.splitlines()[-1] == (
+        "Error: interrupted: 1 of 3 runs are finished; the same command goes on with the rest"
+    )
+    assert call(*BP, "--seeds", "3").stderr.startswith("2 runs are missing\n1/2 dfc/mnist/bp, seed 1\n")
+
+
 @pytest.mark.parametrize(("form", "start"), [("--markdown", "**MNIST"), ("--latex", "% MNIST")])
 def test_the_table_is_printed_in_other_forms(form: str, start: str) -> None:
     assert call("dfc", "--print", form).stdout.startswith(start)
@@ -93,6 +129,8 @@ def test_the_table_is_printed_in_other_forms(form: str, start: str) -> None:
         (("dfc-3",), "table: expected one of dfc, strong-dfc, got 'dfc-3'"),
         (("dfc", "--rows", "sgd"), "--rows: expected some of bp, "),
         (("dfc", "--print", "--take", "nothing"), "nothing"),
+        (("dfc", "--scheduler", "nowhere"), "--scheduler: expected local, tcp://host:port or tls://host:port"),
+        (("dfc", "--scheduler", "tls://a:1", "--workers", "2"), "--workers: a running scheduler has its own workers"),
     ],
 )
 def test_bad_input_is_one_line(arguments: tuple[str, ...], line: str) -> None:

@@ -1,8 +1,9 @@
-"""Options that commands share."""
+"""Options that commands share, and what the commands on many runs have in common."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,3 +16,62 @@ DATA_DIR = click.option(
     help="Folder with the dataset's files.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+WORKERS = click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes; as many as cores if not given."
+)
+SCHEDULER = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Use Dask: tcp://HOST:PORT or tls://HOST:PORT, or local. Needs controlnet[cluster].",
+)
+
+
+def check_place(workers: int | None, scheduler: str | None) -> dict[str, Any]:
+    """Refuse what names no place to run at, and warn of one that others can reach.
+
+    Parameters
+    ----------
+    workers : int, optional
+        What ``--workers`` says.
+    scheduler : str, optional
+        What ``--scheduler`` says.
+
+    Returns
+    -------
+    dict
+        Both, for `run_tasks`.
+
+    Raises
+    ------
+    ConfigError
+        With what was expected.
+    """
+    from ..errors import ConfigError
+    from ..studies.engines import LOCAL, check_scheduler, is_open
+
+    if scheduler is not None and check_scheduler(scheduler) != LOCAL:
+        if workers is not None:
+            raise ConfigError("--workers: a running scheduler has its own workers: expected --workers or its address")
+        if is_open(scheduler):
+            words = "whoever reaches that port can run code on the workers: take tls://, or a network of your own"
+            click.echo(f"Warning: {scheduler} is not encrypted: {words}", err=True)
+    return {"workers": workers, "scheduler": scheduler}
+
+
+def interruption(done: int, wanted: int) -> click.ClickException:
+    """Give the error of a command on many runs that was stopped.
+
+    Parameters
+    ----------
+    done, wanted : int
+        How many runs are finished, and how many there were to be.
+
+    Returns
+    -------
+    ClickException
+        One line and the exit code 130.
+    """
+    words = f"interrupted: {done} of {wanted} runs are finished; the same command goes on with the rest"
+    failure = click.ClickException(words)
+    failure.exit_code = 130  # type: ignore[misc]  # of the class only as far as click's types go
+    return failure

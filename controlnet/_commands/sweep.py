@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA_DIR, JSON
+from .options import DATA_DIR, JSON, SCHEDULER, WORKERS, check_place, interruption
 
 if TYPE_CHECKING:
     from ..studies.sweep import Result, Sweep
@@ -28,12 +28,8 @@ if TYPE_CHECKING:
 @click.option("--method", "-m", help="Method instead of the experiment's; see `controlnet list`.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs instead of the experiment's.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change one setting; may be repeated.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes; as many as cores if not given.")
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    help="Use Dask: tcp://HOST:PORT or tls://HOST:PORT, or local. Needs controlnet[cluster].",
-)
+@WORKERS
+@SCHEDULER
 @click.option(
     "--keep-going/--fail-fast", default=True, help="Whether the others are run after one failed; they are by default."
 )
@@ -66,17 +62,16 @@ def sweep(
     The same command again, or with more values, runs what is missing; a finished run is never repeated. Methods of
     train.compare_with are left out: compare with --grid method=dfc,bp.
     """
-    from ..studies.engines import check_scheduler
     from ..studies.grid import read_seeds
     from ..studies.sweep import default_folder, plan_sweep
 
     plan = plan_sweep(experiment, grid, None if seeds is None else read_seeds(seeds), **changes)
-    _check_workers(workers, None if scheduler is None else check_scheduler(scheduler))
+    place = check_place(workers, scheduler)
     folder = out or default_folder(plan)
     if dry_run:
         _show_plan(plan, folder, as_json)
         return
-    results = _run(plan, folder, keep_going, quiet, workers=workers, scheduler=scheduler, data_dir=data_dir)
+    results = _run(plan, folder, keep_going, quiet, **place, data_dir=data_dir)
     if as_json:
         click.echo(json.dumps({"folder": str(folder), "tasks": _as_list(plan, results)}, default=str))
     else:
@@ -86,19 +81,6 @@ def sweep(
     errors = [result.error for result in results if result.error is not None]
     if errors:
         raise click.exceptions.Exit(3 if any(error.diverged for error in errors) else 2)
-
-
-def _check_workers(workers: int | None, scheduler: str | None) -> None:
-    from ..errors import ConfigError
-    from ..studies.engines import LOCAL, is_open
-
-    if scheduler is None or scheduler == LOCAL:
-        return
-    if workers is not None:
-        raise ConfigError("--workers: a running scheduler has its own workers: expected --workers or its address")
-    if is_open(scheduler):
-        words = "whoever reaches that port can run code on the workers: take tls://, or a network of your own"
-        click.echo(f"Warning: {scheduler} is not encrypted: {words}", err=True)
 
 
 def _run(plan: Sweep, folder: Path, keep_going: bool, quiet: bool, **where: Any) -> list[Result]:
@@ -116,10 +98,7 @@ def _run(plan: Sweep, folder: Path, keep_going: bool, quiet: bool, **where: Any)
                     break
     except KeyboardInterrupt:
         done = sum(result.summary is not None for result in results)
-        words = f"interrupted: {done} of {len(plan.members)} runs are finished; the same command goes on with the rest"
-        failure = click.ClickException(words)
-        failure.exit_code = 130  # type: ignore[misc]  # of the class only as far as click's types go
-        raise failure from None
+        raise interruption(done, len(plan.members)) from None
     return results
 
 

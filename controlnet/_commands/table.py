@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA_DIR, JSON
+from .options import DATA_DIR, JSON, SCHEDULER, WORKERS, check_place, interruption
+
+if TYPE_CHECKING:
+    from ..reproduction.tables import Job
+    from ..studies.tasks import Failure
 
 
 def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -43,7 +48,8 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 )
 @click.option("--note", default="", help="Kept with the new runs, and shown beside their numbers.")
 @click.option("--print", "print_only", is_flag=True, help="Run nothing; show what there is.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at the same time.")
+@WORKERS
+@SCHEDULER
 @click.option("--markdown", "form", flag_value="markdown", help="Print Markdown.")
 @click.option("--latex", "form", flag_value="latex", help="Print LaTeX.")
 @DATA_DIR
@@ -59,7 +65,8 @@ def table(
     taken: tuple[Path, ...],
     note: str,
     print_only: bool,
-    workers: int,
+    workers: int | None,
+    scheduler: str | None,
     form: str | None,
     data_dir: Path | None,
     as_json: bool,
@@ -68,27 +75,42 @@ def table(
 
     What was asked for in an earlier call need not be asked for again: the table is built from the files in DIR.
     """
-    from ..reproduction.making import make, take
+    from ..reproduction.making import take
     from ..reproduction.published import paper_table
     from ..reproduction.records import read_records
-    from ..reproduction.tables import cells, chosen_names, jobs
+    from ..reproduction.tables import cells, chosen_names, jobs, missing
 
     paper = paper_table(name)
+    place = check_place(workers, scheduler)
     which = chosen_names(rows, paper.rows, "rows"), chosen_names(columns, paper.columns, "columns")
     for path in taken:
         take(path, out, note)
     failed: list[Any] = []
     if not print_only:
-        wanted = jobs(paper, *which, seeds, epochs, fast)
-        failed = make(wanted, out, workers=workers, data_dir=data_dir, note=note, told=_tell)
+        wanted = missing(jobs(paper, *which, seeds, epochs, fast), read_records(out))
+        failed = _made(wanted, out, note, **place, data_dir=data_dir)
     found = cells(paper, *which, read_records(out))
     _show(paper, found, form, as_json, [str(failure) for failure in failed])
     if failed:
         raise click.exceptions.Exit(3 if any(failure.diverged for failure in failed) else 2)
 
 
-def _tell(text: str) -> None:
-    click.echo(text, err=True)
+def _made(wanted: Sequence[Job], folder: Path, note: str, **where: Any) -> list[Failure]:
+    """Do the runs, tell of each, and give why some failed."""
+    from ..reproduction.making import make
+
+    if wanted:
+        click.echo(f"{len(wanted)} runs are missing", err=True)
+    failed, done = [], 0
+    try:
+        with closing(make(wanted, folder, note=note, **where)) as stream:
+            for done, (job, failure) in enumerate(stream, 1):
+                said = "" if failure is None else f": {failure}"
+                click.echo(f"{done}/{len(wanted)} {job.experiment}, seed {job.seed}{said}", err=True)
+                failed += [] if failure is None else [failure]
+    except KeyboardInterrupt:
+        raise interruption(done - len(failed), len(wanted)) from None
+    return failed
 
 
 def _show(paper: Any, found: Any, form: str | None, as_json: bool, failed: list[str]) -> None:

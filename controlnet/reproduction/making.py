@@ -1,67 +1,49 @@
-"""Makes the runs that a table lacks, and keeps the short form of each as soon as it is finished."""
+"""Makes the runs that a table lacks, and keeps the short form of each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..storage import read_run
 from ..studies.tasks import Failure, Task
-from .records import read_records, record_of, write_record
-from .tables import Job, missing
+from .records import record_of, write_record
+from .tables import Job
 
 RUNS = "runs"
 """Folder of the whole runs, beside the records; it may be removed at any time."""
 
 
 def make(
-    wanted: Sequence[Job],
-    folder: Path,
-    *,
-    workers: int = 1,
-    data_dir: Path | None = None,
-    note: str = "",
-    told: Callable[[str], None] = print,
-) -> list[Failure]:
-    """Do the runs of which there is no record yet.
+    wanted: Sequence[Job], folder: Path, *, note: str = "", **where: Any
+) -> Generator[tuple[Job, Failure | None], None, None]:
+    """Do runs, and keep the short form of each as soon as it is finished.
 
     Parameters
     ----------
     wanted : sequence of Job
-        What a table needs.
+        What a table lacks.
     folder : Path
         Where the records are; whole runs go to ``runs/IDENTITY`` below.
-    workers : int
-        Number of runs at the same time.
-    data_dir : Path, optional
-        Folder with the datasets' files.
     note : str
         Kept with each run.
-    told : callable
-        Is told of every run that is finished or failed.
+    **where
+        As `run_tasks` takes it: `workers`, `scheduler`, `data_dir`.
 
-    Returns
-    -------
-    list of Failure
-        Why runs failed.
+    Yields
+    ------
+    tuple
+        Each job as it ends, and why it failed, if it did.
     """
     from ..studies.engines import run_tasks
 
-    todo = {job.identity: job for job in missing(wanted, read_records(folder))}
+    todo = {job.identity: job for job in wanted}
     tasks = [Task(name, job.stored, folder / RUNS / name) for name, job in todo.items()]
-    if todo:
-        told(f"{len(todo)} runs are missing, {workers} at a time")
-    failed: list[Failure] = []
-    for done, outcome in enumerate(run_tasks(tasks, workers=workers, data_dir=data_dir), 1):
-        job = todo[outcome.task.identity]
-        label = f"{done}/{len(todo)} {job.experiment}, seed {job.seed}"
-        if outcome.error is not None:
-            failed.append(outcome.error)
-            told(f"{label}: {outcome.error}")
-            continue
-        take(outcome.task.folder, folder, note)
-        told(label)
-    return failed
+    for outcome in run_tasks(tasks, **where):
+        if outcome.error is None:
+            take(outcome.task.folder, folder, note)
+        yield todo[outcome.task.identity], outcome.error
 
 
 def take(run: Path, folder: Path, note: str = "") -> Path:
