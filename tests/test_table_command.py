@@ -123,6 +123,17 @@ def test_the_table_is_printed_in_other_forms(form: str, start: str) -> None:
     assert "paper" in call("dfc", "--print").stdout
 
 
+@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("name", ["dfc", "strong-dfc"])
+def test_no_number_is_cut_where_the_terminal_is_narrow(
+    name: str, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = call(name, "--print").stdout
+    assert "…" not in shown and max(map(len, shown.splitlines()[1:-2])) <= columns
+    assert all(name in shown for name in ("bp", "paper", "off"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from ..reproduction.published import PaperTable
 from ..reproduction.texts import FOOTNOTE, HEADINGS, Cells, lines
+
+DISPENSABLE = ("best", "time", "seeds")
+"""Columns that are left out, one after the other, where the terminal is too narrow for whole numbers."""
 
 
 def show_table(paper: PaperTable, cells: Cells) -> None:
@@ -24,13 +30,24 @@ def show_table(paper: PaperTable, cells: Cells) -> None:
     console = Console()
     console.print(paper.title, markup=False, highlight=False)
     for column in dict.fromkeys(column for _, column in cells):
-        shown = Table(
-            title=escape(paper.columns[column].title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-        )
-        for heading in HEADINGS:
-            right = heading not in ("", "remarks")
-            shown.add_column(escape(heading), justify="right" if right else "left", no_wrap=heading != "remarks")
-        for line in lines(paper, cells, column):
-            shown.add_row(*map(escape, line))
+        rows = [dict(zip(HEADINGS, line, strict=True)) for line in lines(paper, cells, column)]
+        empty = () if any(row["remarks"] for row in rows) else ("remarks",)
+        for left_out in range(len(DISPENSABLE) + 1):
+            headings = [name for name in HEADINGS if name not in (*DISPENSABLE[:left_out], *empty)]
+            shown = _table(paper.columns[column].title, headings, rows)
+            if Measurement.get(console, console.options.update_width(1000), shown).minimum <= console.width:
+                break
         console.print(shown)
     console.print(FOOTNOTE)
+
+
+def _table(title: str, headings: Sequence[str], rows: Sequence[Mapping[str, str]]) -> Table:
+    shown = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in headings:
+        whole = heading != "remarks"
+        widest = max(len(line) for line in (heading, *(row[heading] for row in rows))) if whole else None
+        right = whole and heading != ""
+        shown.add_column(escape(heading), justify="right" if right else "left", no_wrap=whole, min_width=widest)
+    for row in rows:
+        shown.add_row(*(escape(row[heading]) for heading in headings))
+    return shown

@@ -54,7 +54,7 @@ def _line(table: PaperTable, cell: Cell) -> tuple[str, ...]:
         _number(fmean(cell.chosen), percent),
         str(len(cell.values)),
         paper,
-        f"{cell.deviation:+.1f}",
+        f"{cell.deviation:+.1f}" if abs(cell.deviation) < 1000 else f"{cell.deviation:+.2g}",
         _duration(cell.seconds),
         _remarks(cell),
     )
@@ -63,7 +63,7 @@ def _line(table: PaperTable, cell: Cell) -> tuple[str, ...]:
 def _number(value: float, percent: bool) -> str:
     if math.isnan(value):
         return "–"
-    return f"{value:.2f}" if percent else f"{value:.3g}"
+    return f"{value:.2f}" if percent else f"{value:.3g}" if value >= 1e-4 else f"{value:.2e}"
 
 
 def _duration(seconds: float | None) -> str:
