@@ -25,9 +25,9 @@ class Point(NamedTuple):
     y: Array
     stable_plant: Array
 
-    def part(self, chosen: Array | slice) -> Point:
-        """Give a copy of some samples."""
-        return Point(*(values[chosen].copy() for values in self))
+    def part(self, chosen: Array) -> Point:
+        """Give a copy of some samples, by their numbers or as marked."""
+        return Point(*(values[chosen] for values in self))
 
     def put(self, chosen: Array, fresh: Point) -> None:
         """Overwrite some samples."""
@@ -78,7 +78,7 @@ class Equation:
         finite = np.isfinite(matrix).all(axis=(1, 2))
         return Point(u, F, rest.gain, matrix, np.where(finite, residual, np.inf), rest.x, rest.y, rest.stable)
 
-    def solved(self, point: Point, shift: Array) -> Array:
+    def implicit_step(self, point: Point, shift: Array) -> Array:
         """Give (M + shift I)^{-1} F; there is a shift for each sample."""
         return solved(shifted(point.matrix.copy(), shift[:, np.newaxis]), point.F)
 

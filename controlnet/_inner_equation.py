@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from .plants._network_inner import Inner
 
 
-def inner_loop(loop: ClosedLoop) -> tuple[Inner, Array, Array] | None:
-    """Give the network below a wide output layer, a and m.
+def inner_loop(loop: ClosedLoop) -> tuple[Inner, Array] | None:
+    """Give the network below a wide output layer, and m.
 
     Parameters
     ----------
@@ -33,15 +33,15 @@ def inner_loop(loop: ClosedLoop) -> tuple[Inner, Array, Array] | None:
     Returns
     -------
     tuple or None
-        (inner network, a, m); None if the loop has no such layer, another comparator, or m <= 0.
+        (inner network, m); None if the loop has no such layer, another comparator, or m <= 0.
     """
     plant: Any = loop.plant
-    inner: Inner | None = getattr(plant, "inner", None) if loop.comparator.plain else None
+    inner: Inner | None = plant.inner if loop.comparator.plain else None
     if inner is None:
         return None
     a, b = loop.controller.steady_relation()
-    m, number = a * inner.identity + b, plant.dtype.type
-    return (inner, number(a), number(m)) if m > 0 else None
+    m = a * inner.identity + b
+    return (inner, plant.dtype.type(m)) if m > 0 else None
 
 
 class InnerEquation(Equation):
@@ -67,7 +67,7 @@ class InnerEquation(Equation):
         stable = np.ones(len(u), bool)
         return Point(u, F, rates.T.copy(), matrix, np.where(finite, residual, np.inf), x, y, stable)
 
-    def solved(self, point: Point, shift: Array) -> Array:
+    def implicit_step(self, point: Point, shift: Array) -> Array:
         matrix, m = shifted(point.matrix.copy(), shift[:, np.newaxis]), self.m + shift[:, np.newaxis]
         moved = solved(matrix, self.inner.follow(point.gain.T, point.F))
         return self.inner.completed(moved, point.F, self.a, m)

@@ -11,7 +11,8 @@ output that u asks for, which has the same root.  Where it does not reach a stab
 growing as the residual falls, which stays on the branch that the dynamics reach.
 
 With many outputs matrices are what costs: Anderson's acceleration comes first there, a forward pass a step, and M is
-formed once, for the proof of stability.
+formed once, for the proof of stability.  Where matrices of a smaller size stand for M (`_inner_equation`), continuation
+alone follows, from the given start and from zero.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def search(equation: Equation, start: Array, tolerance: Array, max_iterations: i
     tolerance : array (samples,)
         Largest residual that counts as zero.
     max_iterations : int
-        Most steps of continuation, before Broyden's method takes over and again if it fails.
+        Most steps of each continuation.
 
     Returns
     -------
@@ -91,9 +92,10 @@ def _search_few(found: Found, part: Array, start: Array, tolerance: Array, max_i
     equation = found.equation
     near = equation.at(start, part)
     pace = np.full(len(start), FIRST_STEP, start.dtype)
-    for until in (np.inf, HANDOVER, 0.0) if equation.explicit else (0.0,):
-        if until == HANDOVER and near.u.any():
-            near = equation.at(np.zeros_like(near.u), part)
+    again = (0.0, 0.0) if start.any() else (0.0,)
+    for attempt, until in enumerate((np.inf, HANDOVER, 0.0) if equation.explicit else again):
+        if attempt == 1 and near.u.any():
+            near, pace = equation.at(np.zeros_like(near.u), part), np.full(len(part), FIRST_STEP, pace.dtype)
         wanted = tolerance[part]
         found.iterations[part] += _continue(equation, part, near, pace, np.maximum(until, wanted), max_iterations)
         u, residual = near.u, near.residual
@@ -184,7 +186,7 @@ def _continue(equation: Equation, part: Array, point: Point, pace: Array, until:
         going = np.flatnonzero(np.isfinite(point.residual) & (point.residual > until))
         if not len(going):
             break
-        trial = (point.u[going] + equation.solved(point.part(going), 1 / pace[going])).astype(point.u.dtype)
+        trial = (point.u[going] + equation.implicit_step(point.part(going), 1 / pace[going])).astype(point.u.dtype)
         new = equation.at(trial, part[going])
         iterations[going] += 1
         growth = np.clip(point.residual[going] / new.residual, LEAST_GROWTH, MOST_GROWTH)

@@ -79,6 +79,8 @@ class AbstractPlant(ABC):
     """``set_input(w, p)``: called whenever the exogenous input has changed."""
     set_control: ClassVar[Kernel] = staticmethod(set_no_control)
     """``set_control(x, u, p)``: called before `dynamics` when the control at this state is known."""
+    inner: Any = None
+    """What an output layer leaves of a network if it is so wide that matrices of its size had better be avoided."""
     observe: ClassVar[Kernel] = staticmethod(observe_nothing)
     """``observe(block, out)``: writes the rows that `observables` names."""
 

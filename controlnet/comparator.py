@@ -38,7 +38,8 @@ def _softmax_difference(r: Array, y: Array, e: Array) -> None:
 class AbstractComparator(ABC):
     """The comparator of the loop: e = r - g(y), with a kernel ``error(r, y, e)`` for a block.
 
-    `plain` says whether g(y) = y, which lets networks with many outputs come to rest sooner.
+    `plain` says whether g(y) = y, which lets networks with many outputs come to rest sooner; a subclass of one that is
+    plain has to say if it is not.
     """
 
     error: ClassVar[Kernel]

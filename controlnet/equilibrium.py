@@ -190,8 +190,7 @@ def solve_block(
     """
     tolerance, equation = np.broadcast_to(tolerance, len(start)), Equation(loop, reference, rests, first)
     if start.shape[1] >= MANY and (inside := inner_loop(loop)) is not None:
-        inner, _, m = inside
-        equation = InnerEquation(loop, reference, rests, first, inner, m)
+        equation = InnerEquation(loop, reference, rests, first, *inside)
     with np.errstate(all="ignore"):
         found = search(equation, start, tolerance, max_iterations)
     state = found.u, found.y, found.x, reference, rests.inputs[first : first + len(start)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from controlnet import ClosedLoop, _root_finding, equilibrium
 from controlnet._equation import Equation
@@ -64,13 +66,13 @@ def test_matrices_inside_stand_for_those_of_all_outputs(seed: int, identity: flo
     loop, part, u = closed(net), np.arange(2), np.random.default_rng(seed).normal(size=(2, 12))
     inside = inner_loop(loop)
     assert inside is not None
-    inner, _, m = inside
-    equations = Equation(loop, r, net.rests(x), 0), InnerEquation(loop, r, net.rests(x), 0, inner, m)
+    m = inside[1]
+    equations = Equation(loop, r, net.rests(x), 0), InnerEquation(loop, r, net.rests(x), 0, *inside)
     outer, small = (equation.at(u, part, exact=True) for equation in equations)
     for M, S in zip(outer.matrix, small.matrix, strict=True):
         found = np.concatenate([np.linalg.eigvals(S), np.full(4, m)])
         np.testing.assert_allclose(np.poly(found), np.poly(np.linalg.eigvals(M)), rtol=1e-6, atol=1e-6)
-    steps = [e.solved(point, np.full(2, shift)) for e, point in zip(equations, (outer, small), strict=True)]
+    steps = [e.implicit_step(point, np.full(2, shift)) for e, point in zip(equations, (outer, small), strict=True)]
     np.testing.assert_allclose(steps[1], steps[0], rtol=1e-6, atol=1e-9)
 
 
@@ -83,6 +85,49 @@ def test_a_loop_without_a_stable_root_is_reported(monkeypatch: pytest.MonkeyPatc
     assert inner_loop(loop) is not None
     steady = loop.equilibrium(r, inputs=x)
     assert not steady.converged.any() and np.isfinite(steady.residual).all() and np.isfinite(steady.u).all()
+
+
+@pytest.mark.parametrize("unstable", [-2.7, -2.75, -3.2])
+def test_a_start_near_an_unstable_state_is_left_for_a_stable_one(unstable: float) -> None:
+    """The last attempt begins at zero control."""
+    up = np.full((128, 1), 128**-0.5)
+    weights, biases = (np.ones((1, 1)), up), (np.zeros(1), np.zeros(128))
+    net = DeepNetwork(weights, biases, (-5 * up.T, np.eye(128)), ("tanh", "linear"))
+    loop = ClosedLoop(net, PI(k_p=0.5))
+    assert inner_loop(loop) is not None
+    steady = loop.equilibrium(0.8 * up.T, inputs=np.full((1, 1), 3.0), guess=-unstable / 5 * up.T)
+    assert steady.converged.all()
+    np.testing.assert_allclose(steady.x[:, 0], 3.9966, atol=1e-3)
+
+
+def test_a_network_does_not_outlive_its_last_user() -> None:
+    net = network()
+    assert net.inner is not None
+    inner, gone = net.inner, weakref.ref(net)
+    del net
+    assert gone() is None and inner.gain(np.zeros((45, 1))).shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_bits_do_not_depend_on_threads(dtype: str) -> None:
+    net = DeepNetwork.initialize((20, 100, 50, 128), seed=1, dtype=dtype).with_parameters({"Q2": np.eye(128)})
+    rng = np.random.default_rng(1)
+    x, r = rng.normal(size=(70, 20)).astype(dtype), rng.normal(size=(70, 128)).astype(dtype)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            lesson = Lesson(net, x, r, Nudged(MeanSquaredError(), 0.1), 0.01, 10, threads)
+            found.append(analytic_control(closed(net.with_parameters({})), lesson))
+            found.append(closed(net.with_parameters({})).equilibrium(r, inputs=x, threads=threads).u)
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[1], found[3])
+
+
+def test_products_that_overflow_leave_the_network_whole() -> None:
+    net = network(dtype="float32")
+    assert net.feedback is not None
+    huge = net.with_parameters({"Q0": 1e38 * np.ones((20, 12)), "W3": 1e38 * np.ones((12, 8))})
+    assert huge.inner is None
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -12,6 +12,7 @@ from conftest import SMALL_PLANTS
 from scipy.signal import lfilter
 
 from controlnet import ClosedLoop
+from controlnet._parallel import block_size
 from controlnet._random import fill_normal, stream
 from controlnet.base import Array
 from controlnet.controllers import PI
@@ -202,19 +203,28 @@ def test_noise_without_strength_changes_nothing(options: dict[str, Any], kind: s
     np.testing.assert_allclose(twice, 2 * once, rtol=0, atol=0.01 * np.abs(once).max())
 
 
+@pytest.mark.parametrize(("dtype", "batch"), [("float64", 40), ("float32", 40), ("float32", 70)])
 @pytest.mark.parametrize("kind", NOISES)
-def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads(kind: str) -> None:
-    one = simulated(network(), NOISES[kind], 40, seed=5, threads=1, steps=4)
+def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads(kind: str, dtype: str, batch: int) -> None:
+    net = network(dtype=dtype)
+    one = simulated(net, NOISES[kind], batch, seed=5, threads=1, steps=4)
     for seed, threads in ((5, 2), (5, None), (np.random.SeedSequence(5), 1)):
-        assert same_bits(one, simulated(network(), NOISES[kind], 40, seed=seed, threads=threads, steps=4))
+        assert same_bits(one, simulated(net, NOISES[kind], batch, seed=seed, threads=threads, steps=4))
 
 
-def test_a_block_has_the_same_noise_alone() -> None:
+def test_blocks_grow_only_where_two_threads_find_work() -> None:
+    sizes = {(batch, dtype): block_size(batch, np.dtype(dtype)) for batch in (1, 63, 64, 200) for dtype in ("f4", "f8")}
+    assert {key for key, size in sizes.items() if size == 32} == {(64, "f4"), (200, "f4")}
+    assert set(sizes.values()) == {16, 32}
+
+
+@pytest.mark.parametrize(("dtype", "wholes"), [("float64", (40, 16)), ("float32", (40, 16)), ("float32", (100, 64))])
+def test_a_block_has_the_same_noise_alone(dtype: str, wholes: tuple[int, int]) -> None:
     rng, options = np.random.default_rng(0), {"dt": DT, "steps": 5, "record": ("u", "v", "v_apical"), "seed": 5}
-    r, x = rng.normal(size=(40, 2)), rng.normal(size=(40, 3))
-    loop = loop_of(network(), WhiteNoise(sigma=SIGMA))
-    whole, first = (loop.simulate(r[:n], inputs=x[:n], **options) for n in (40, 16))
-    assert same_bits(whole, first, slice(16))
+    r, x = rng.normal(size=(100, 2)), rng.normal(size=(100, 3))
+    loop = loop_of(network(dtype=dtype), WhiteNoise(sigma=SIGMA))
+    whole, first = (loop.simulate(r[:n], inputs=x[:n], **options) for n in wholes)
+    assert same_bits(whole, first, slice(wholes[1]))
 
 
 def test_seeds_blocks_and_steps_differ() -> None:
@@ -222,6 +232,11 @@ def test_seeds_blocks_and_steps_differ() -> None:
     first, second = (apical(simulated(deaf(), WhiteNoise(sigma=SIGMA), 40, seed=seed))[1:] for seed in (0, 1))
     both = np.stack([first, second])
     assert len(np.unique(both)) == both.size
+
+
+def test_large_blocks_differ() -> None:
+    noise = apical(simulated(deaf(dtype="float32"), WhiteNoise(sigma=SIGMA), 70, steps=1))[1]
+    assert len(np.unique(noise, axis=0)) == 70
 
 
 def test_white_noise_in_an_apical_compartment_is_a_filter() -> None:

@@ -126,6 +126,11 @@ SPOILT: dict[str, tuple[str, Callable[[Arrays], Arrays | None], str]] = {
     ),
     "no source": ("continuation", lambda a: a.pop("source"), "lacks 'continuation/source'"),
     "a short source": ("continuation", lambda a: a | {"source": a["source"][1:]}, "source: expected uint8 of shape"),
+    "other samples": (
+        "continuation",
+        lambda a: a | {"data": a["data"][::-1]},
+        "expected the samples that it began with",
+    ),
     "no pretraining": ("continuation", lambda a: a.pop("pretraining"), "pretraining: expected the number of passes"),
     "passes": ("continuation", lambda a: a | {"pretraining": np.asarray(2)}, "pretraining: expected the number"),
     "half a pass": ("continuation", lambda a: a | {"pretraining": np.asarray(0.0)}, "pretraining: expected the"),

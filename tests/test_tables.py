@@ -181,6 +181,16 @@ def test_what_is_recorded_is_not_run_again() -> None:
     ]
 
 
+def test_the_same_run_under_two_names_is_made_once() -> None:
+    """The fast variant of continuous DFC is that of DFC-SS."""
+    wanted = jobs(paper_table("dfc"), ["dfc-fixed", "dfc-fixed-ss"], ["mnist"], seeds=2, epochs=1, fast=True)
+    assert len(wanted) == 4
+    assert [(job.experiment, job.seed) for job in missing(wanted, [])] == [
+        ("dfc/mnist/dfc-fixed-fast", 0),
+        ("dfc/mnist/dfc-fixed-fast", 1),
+    ]
+
+
 def test_fast_jobs_take_the_fast_variants_where_there_are_some() -> None:
     names = [job.experiment for job in jobs(paper_table("dfc"), ["bp", "dfc"], ["mnist"], seeds=1, epochs=2, fast=True)]
     assert names == ["dfc/mnist/bp", "dfc/mnist/dfc-fast"]

@@ -59,8 +59,9 @@ def analytic_control(loop: ClosedLoop, lesson: Lesson) -> Array:
     return u
 
 
-def _inner_control(loop: ClosedLoop, lesson: Lesson, inner: Inner, a: Array, m: Array) -> Array:
+def _inner_control(loop: ClosedLoop, lesson: Lesson, inner: Inner, m: Array) -> Array:
     """Give the same by matrices of the last hidden layer's size."""
+    a = loop.plant.dtype.type(loop.controller.steady_relation()[0])
     error = a * loop.comparator.compare(lesson.reference, lesson.output)
     u = np.empty_like(error)
 
@@ -95,12 +96,11 @@ def solve_loop(matrix: Array, right: Array) -> Array:
         If a matrix is singular, rounding aside.
     """
     try:
-        solution = np.linalg.solve(matrix, right)
-        size = [np.linalg.norm(array, axis=(1, 2)) for array in (matrix, solution, right)]
-        # What rounding in a singular matrix leaves would blow the solution up.
-        if not (size[0] * size[1] <= 0.1 / np.finfo(matrix.dtype).eps * size[2]).all():
+        inverse = np.linalg.inv(matrix)
+        condition = np.linalg.norm(matrix, 1, axis=(1, 2)) * np.linalg.norm(inverse, 1, axis=(1, 2))
+        if not (condition <= 0.1 / np.finfo(matrix.dtype).eps).all():
             raise np.linalg.LinAlgError
-        return solution
+        return np.asarray(inverse @ right)
     except np.linalg.LinAlgError:
         message = "the loop's matrix E J Q + alpha I is singular: take a leak > 0 or other feedback weights"
         raise InputError(message) from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -112,6 +114,16 @@ class Dataset:
     def by_class(self) -> bool:
         """Whether the targets are classes, so that answers are right or wrong."""
         return self.train.by_class
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """A hash of all samples."""
+        total = hashlib.sha256()
+        for split in (self.train, self.validation, self.test):
+            for array in (split.inputs, split.targets):
+                total.update(f"{array.dtype} {array.shape}".encode())
+                total.update(np.ascontiguousarray(array).data)
+        return total.digest()
 
     def with_train_samples(self, number: int) -> Dataset:
         """Give the same dataset with the first of its training samples alone.

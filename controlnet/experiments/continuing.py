@@ -40,9 +40,14 @@ def continuation(trainer: Trainer) -> Arrays:
     Returns
     -------
     dict of arrays
-        By name; ``source`` is the hash of this package's source text.
+        By name; ``source`` is the hash of this package's source text, ``data`` that of all samples.
     """
-    return trainer.progress().arrays() | {"source": np.frombuffer(source_hash(), np.uint8)}
+    return trainer.progress().arrays() | _hashes(trainer)
+
+
+def _hashes(trainer: Trainer) -> Arrays:
+    named = {"source": source_hash(), "data": trainer.dataset.fingerprint}
+    return {name: np.frombuffer(value, np.uint8) for name, value in named.items()}
 
 
 def unfinished(path: Path) -> Run:
@@ -153,7 +158,10 @@ def _progress(run: Run, trainer: Trainer, epochs: int) -> Progress:
         raise _Unfit(f"continuation/pretraining: expected the number of passes, {least} to {most}, got something else")
     expected = _expected(trainer, epochs, int(number))
     _require_alike("weights", run.weights, expected.weights)
-    _require_alike("continuation", arrays, expected.arrays() | {"source": np.zeros(len(source_hash()), np.uint8)})
+    hashes = _hashes(trainer)
+    _require_alike("continuation", arrays, expected.arrays() | hashes)
+    if not np.array_equal(arrays["data"], hashes["data"]):
+        raise _Unfit("expected the samples that it began with, got others: name their folder with --data-dir")
     seconds = float(arrays["seconds"])
     if not 0 <= seconds < math.inf:
         raise _Unfit(f"continuation/seconds: expected a finite number >= 0, got {seconds:g}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._check import all_finite
+from .._parallel import one_blas_thread
 from ..activations import slope_of_rate
 from ..base import Array
 from ._network_tangents import gain
@@ -23,16 +25,22 @@ class Inner:
 
     Parameters
     ----------
-    whole : DeepNetwork
-        The network.
     net : DeepNetwork
-        Its layers up to L - 1, under feedback weights Q_i W_L; the last is linear here.
+        The layers up to L - 1, under feedback weights Q_i W_L; the last is linear here.
+    activation : str
+        What the last of them has.
+    feedback : tuple of array (n_i, n_L)
+        Their own feedback weights Q_i.
+    weights : array (n_L, n_{L-1})
+        W_L.
     identity : float
         q.
     """
 
-    whole: DeepNetwork
     net: DeepNetwork
+    activation: str
+    feedback: tuple[Array, ...]
+    weights: Array
     identity: float
 
     def gain(self, rates: Array, exact: bool = True) -> Array:
@@ -50,9 +58,32 @@ class Inner:
         array (batch, n_{L-1}, n_{L-1})
             How the rates of layer L - 1 follow a control W_L c.
         """
-        hidden = rates[: -self.whole.noutputs]
-        slopes = slope_of_rate(self.whole.activations[-2], hidden[-self.net.noutputs :])
+        hidden = rates[: self.net.nneurons]
+        slopes = slope_of_rate(self.activation, hidden[-self.net.noutputs :])
         return np.asarray(slopes.T[:, :, np.newaxis] * gain(self.net, hidden, exact))
+
+    def follow(self, rates: Array, control: Array) -> Array:
+        """Give K u.
+
+        Parameters
+        ----------
+        rates : array (n_1 + ... + n_L, batch)
+            Rates of the whole network.
+        control : array (batch, n_L)
+            u.
+
+        Returns
+        -------
+        array (batch, n_{L-1})
+            How the rates of layer L - 1 move.
+        """
+        net, activations = self.net, (*self.net.activations[:-1], self.activation)
+        layers = np.split(rates[: net.nneurons].T, np.cumsum(net.sizes[1:-1]), axis=1)
+        moved = np.zeros((len(control), 0), control.dtype)
+        for i, r in enumerate(layers):
+            moved = control @ self.feedback[i].T + (moved @ net.weights[i].T if i else 0)
+            moved = moved * slope_of_rate(activations[i], r)
+        return np.asarray(moved)
 
     def completed(self, moved: Array, right: Array, a: Any, m: Any) -> Array:
         """Give (m I + a W_L K)^{-1} F from what is known inside.
@@ -71,30 +102,7 @@ class Inner:
         array (batch, n_L)
             The solution, by the identity of Woodbury.
         """
-        return np.asarray((right - a * (moved @ self.whole.weights[-1].T)) / m)
-
-    def follow(self, rates: Array, control: Array) -> Array:
-        """Give K u.
-
-        Parameters
-        ----------
-        rates : array (n_1 + ... + n_L, batch)
-            Rates of the whole network.
-        control : array (batch, n_L)
-            u.
-
-        Returns
-        -------
-        array (batch, n_{L-1})
-            How the rates of layer L - 1 move.
-        """
-        whole, feedback = self.whole, self.whole.feedback or ()
-        layers = np.split(rates.T, np.cumsum(whole.sizes[1:-1]), axis=1)[:-1]
-        moved = np.zeros((len(control), 0), control.dtype)
-        for i, r in enumerate(layers):
-            moved = control @ feedback[i].T + (moved @ whole.weights[i].T if i else 0)
-            moved = moved * slope_of_rate(whole.activations[i], r)
-        return np.asarray(moved)
+        return np.asarray((right - a * (moved @ self.weights.T)) / m)
 
 
 def inner_of(net: DeepNetwork) -> Inner | None:
@@ -103,23 +111,23 @@ def inner_of(net: DeepNetwork) -> Inner | None:
     Parameters
     ----------
     net : DeepNetwork
-        The network.
+        The network, to which the result does not refer.
 
     Returns
     -------
     Inner or None
-        None if the last layer is not wider than the one below, or its feedback weights are no multiple of I.
+        None if the last layer is not wider than the one below, its feedback weights are no multiple of I, or a product
+        overflows.
     """
     if len(net.weights) < 2 or net.feedback is None or net.sizes[-2] >= net.noutputs:
         return None
-    last = net.feedback[-1]
+    last, output = net.feedback[-1], net.weights[-1]
     if not np.array_equal(last, last[0, 0] * np.eye(len(last), dtype=net.dtype)):
         return None
-    inside = replace(
-        net,
-        weights=net.weights[:-1],
-        biases=net.biases[:-1],
-        feedback=tuple(Q @ net.weights[-1] for Q in net.feedback[:-1]),
-        activations=(*net.activations[:-2], "linear"),
-    )
-    return Inner(net, inside, float(last[0, 0]))
+    with one_blas_thread(), np.errstate(all="ignore"):
+        feedback = tuple(Q @ output for Q in net.feedback[:-1])
+    if not all(map(all_finite, feedback)):
+        return None
+    linear = (*net.activations[:-2], "linear")
+    inside = replace(net, weights=net.weights[:-1], biases=net.biases[:-1], feedback=feedback, activations=linear)
+    return Inner(inside, net.activations[-2], net.feedback[:-1], output, float(last[0, 0]))

@@ -16,7 +16,7 @@ from .published import PaperTable, Published
 from .records import Record
 
 FAST = "-fast"
-"""How the names of experiments end that take steady states by root finding in single precision."""
+"""How the names of experiments end that take steady states by root finding, most in single precision."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Cell:
     epochs, planned : int
         Number of epochs, and that of the published settings.
     fast : bool
-        Whether steady states were found by root finding in single precision, where the paper simulates in double.
+        Whether steady states were found by root finding, most in single precision, where the paper simulates in double.
     seconds : float or None
         Mean time of a run.
     notes : tuple of str
@@ -215,10 +215,11 @@ def missing(wanted: Iterable[Job], records: Iterable[Record]) -> list[Job]:
     Returns
     -------
     list of Job
-        The rest.
+        The rest, one of those that are the same run under two names.
     """
     known = {(_kind_of(record), record.seed, record.epochs) for record in records}
-    return [job for job in wanted if (_kind(job.stored), job.seed, job.stored["train"]["epochs"]) not in known]
+    rest = [job for job in wanted if (_kind(job.stored), job.seed, job.stored["train"]["epochs"]) not in known]
+    return list({job.identity: job for job in reversed(rest)}.values())[::-1]
 
 
 def _kind(stored: dict[str, Any]) -> str:

@@ -153,6 +153,7 @@ def perform(
         except StorageError as error:
             if not _in_use(error):
                 raise
+            anew = False
             time.sleep(PAUSE)
 
 
