@@ -74,6 +74,19 @@ def test_without_its_data_nothing_is_lost(tmp_path: Path) -> None:
     unchanged(tmp_path, tmp_path, DataError, "gone.npz")
 
 
+def test_a_file_of_samples_that_has_changed_is_told(tmp_path: Path) -> None:
+    rng, file, folder = np.random.default_rng(3), tmp_path / "mine.npz", tmp_path / "run"
+    inputs, classes = rng.normal(size=(80, 6)), np.arange(80) % 10
+    np.savez(file, X=inputs, y=classes)
+    cut(plan(f"data.name={str(file)!r}"), folder)
+    for X, y in ((np.nextafter(inputs, 9), classes), (inputs, classes[::-1]), (inputs[:-1], classes[:-1])):
+        np.savez(file, X=X, y=y)
+        unchanged(folder, folder, ContinuationError, "expected the samples that it began with")
+    np.savez(file, X=inputs, y=classes)
+    continue_experiment(folder)
+    assert read_run(folder).complete
+
+
 def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

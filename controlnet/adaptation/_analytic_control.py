@@ -47,12 +47,11 @@ def analytic_control(loop: ClosedLoop, lesson: Lesson) -> Array:
     number = plant.dtype.type
     a, b = (number(value) for value in loop.controller.steady_relation())
     error = loop.comparator.compare(lesson.reference, lesson.output)
-    eye = np.eye(plant.noutputs, dtype=plant.dtype)
     u = np.empty_like(error)
 
     def solve(part: slice) -> None:
         gain = plant.gain([r[part] for r in lesson.rates])
-        matrix = a * loop.comparator.differentiate(lesson.output[part], gain) + b * eye
+        matrix = shifted(a * loop.comparator.differentiate(lesson.output[part], gain), b)
         u[part] = solve_loop(matrix, a * error[part, :, np.newaxis])[:, :, 0]
 
     on_threads(solve, len(u), lesson.threads)
@@ -80,14 +79,14 @@ def solve_loop(matrix: Array, right: Array) -> Array:
 
     Parameters
     ----------
-    matrix : array (batch, n_L, n_L)
-        The linearised loop, or its transpose.
-    right : array (batch, n_L, 1)
+    matrix : array (batch, n, n)
+        The linearised loop, or its transpose; n is n_L, or n_{L-1} for a loop of the last hidden layer.
+    right : array (batch, n, 1)
         Right side.
 
     Returns
     -------
-    array (batch, n_L, 1)
+    array (batch, n, 1)
         The solution.
 
     Raises
