@@ -24,14 +24,16 @@ def describe_machine() -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain values for JSON: ``time`` (UTC, ISO 8601), ``argv``, ``python``, ``packages``, ``platform``,
-        ``cpu``, ``cores``, ``blas`` and ``git``. What cannot be found out is None.
+        Plain values for JSON: ``time`` (UTC, ISO 8601), ``argv``, ``python``, ``packages``, ``source`` (SHA-256 of this
+        package's source text), ``platform``, ``cpu``, ``cores``, ``blas`` and ``git`` (the commit of the working
+        folder). What cannot be found out is None.
     """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "argv": list(sys.argv),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
+        "source": _source(),
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -58,18 +60,11 @@ def parts_of(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 @cache
-def source_hash() -> bytes:
-    """Give a hash of all source text of this package.
-
-    Returns
-    -------
-    bytes, length 32
-        SHA-256 over names and contents of the files.
-    """
+def _source() -> str:
     folder, total = Path(__file__).parent, hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
         total.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return total.digest()
+    return total.hexdigest()
 
 
 def _version(package: str) -> str | None:

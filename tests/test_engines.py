@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -138,6 +139,26 @@ def test_a_folder_that_is_held_is_waited_for(tmp_path: Path) -> None:
         assert waiting.is_alive() and not outcomes
     waiting.join()
     assert outcomes[0].error is None
+
+
+def test_what_another_process_finishes_before_the_folder_is_held_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (task,) = small_tasks(tmp_path, (0,))
+    outcomes: list[Outcome] = []
+
+    @contextmanager
+    def late(folder: Path, *, replace: bool) -> Iterator[Path]:
+        with monkeypatch.context() as patched:
+            patched.setattr("controlnet.studies.tasks.claim_folder", claim_folder)
+            outcomes.append(attempt(task))
+        with claim_folder(folder, replace=replace) as held:
+            yield held
+
+    monkeypatch.setattr("controlnet.studies.tasks.claim_folder", late)
+    outcomes.append(attempt(task))
+    before, after = outcomes
+    assert before.summary is not None and before == after
 
 
 def test_a_finished_task_is_not_done_again(tmp_path: Path) -> None:

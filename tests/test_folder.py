@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from storage_runs import equal, example, failing, one_line
 
+from controlnet import provenance
 from controlnet.errors import StorageError
 from controlnet.provenance import describe_machine
 from controlnet.storage import Run, claim_folder, read_run, write_run
@@ -119,6 +120,21 @@ def test_the_machine_is_described_in_plain_values_that_a_run_keeps(tmp_path: Pat
     assert machine["argv"] == sys.argv
     assert machine["packages"]["numpy"] == np.__version__
     assert machine["time"].endswith("+00:00")
+
+
+def test_the_source_text_is_told_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    found = []
+    for names in (["a.py"], ["b.py"], ["a.py", "c/a.py"], ["a.py", "notes.txt"]):
+        for file in tmp_path.rglob("*.*"):
+            file.unlink()
+        for name in names:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("x = 1")
+        provenance._source.cache_clear()
+        found.append(describe_machine()["source"])
+    provenance._source.cache_clear()
+    assert found[0] == found[3] and len(set(found)) == 3 and all(len(each) == 64 for each in found)
 
 
 def test_the_commit_and_open_changes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

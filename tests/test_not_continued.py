@@ -18,7 +18,7 @@ from controlnet.errors import ContinuationError, DataError, StorageError
 from controlnet.experiments.continuing import changes
 from controlnet.experiments.running import continue_experiment, run_experiment
 from controlnet.experiments.watching import Remarks
-from controlnet.provenance import describe_machine, source_hash
+from controlnet.provenance import describe_machine
 from controlnet.reproduction.records import record_of
 from controlnet.storage import claim_folder, read_run, write_run
 from controlnet.studies.comparing import compare
@@ -137,8 +137,8 @@ SPOILT: dict[str, tuple[str, Callable[[Arrays], Arrays | None], str]] = {
         lambda a: a | {"forward.count.b0": np.asarray(-1)},
         "forward.count.b0: expected 3, got -1",
     ),
-    "no source": ("continuation", lambda a: a.pop("source"), "lacks 'continuation/source'"),
-    "a short source": ("continuation", lambda a: a | {"source": a["source"][1:]}, "source: expected uint8 of shape"),
+    "no samples": ("continuation", lambda a: a.pop("data"), "lacks 'continuation/data'"),
+    "a short hash": ("continuation", lambda a: a | {"data": a["data"][1:]}, "data: expected uint8 of shape"),
     "other samples": (
         "continuation",
         lambda a: a | {"data": a["data"][::-1]},
@@ -231,9 +231,8 @@ def test_other_versions_are_told_and_kept(tmp_path: Path, capsys: pytest.Capture
     run = cut(plan(), tmp_path)
     packages = run.provenance["packages"] | {"numpy": "1.0\n"}
     blas = [{"internal_api": "mkl", "version": "2020"}]
-    provenance = run.provenance | {"packages": packages, "cpu": "abacus", "blas": blas}
-    source = np.frombuffer(source_hash()[::-1], np.uint8)
-    write_run(tmp_path, replace(run, provenance=provenance, continuation=run.continuation | {"source": source}))
+    provenance = run.provenance | {"packages": packages, "cpu": "abacus", "blas": blas, "source": "12ab"}
+    write_run(tmp_path, replace(run, provenance=provenance))
     continue_experiment(tmp_path, watcher=Remarks())
     out, line = capsys.readouterr()
     assert out == "" and line.count("\n") == 1

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._check import all_finite
+from ..base import Array
 from ..errors import ContinuationError
-from ..provenance import PACKAGES, parts_of, source_hash
+from ..provenance import PACKAGES, parts_of
 from ..storage import RUN_FILE, Run, read_run
 from .probe import PROBED, Row, from_diagnostics, is_due
 from .progress import Arrays, Progress, remembered
@@ -40,14 +41,13 @@ def continuation(trainer: Trainer) -> Arrays:
     Returns
     -------
     dict of arrays
-        By name; ``source`` is the hash of this package's source text, ``data`` that of all samples.
+        By name; ``data`` is a hash of all samples.
     """
-    return trainer.progress().arrays() | _hashes(trainer)
+    return trainer.progress().arrays() | {"data": _data(trainer)}
 
 
-def _hashes(trainer: Trainer) -> Arrays:
-    named = {"source": source_hash(), "data": trainer.dataset.fingerprint}
-    return {name: np.frombuffer(value, np.uint8) for name, value in named.items()}
+def _data(trainer: Trainer) -> Array:
+    return np.frombuffer(trainer.dataset.fingerprint, np.uint8)
 
 
 def unfinished(path: Path) -> Run:
@@ -158,9 +158,9 @@ def _progress(run: Run, trainer: Trainer, epochs: int) -> Progress:
         raise _Unfit(f"continuation/pretraining: expected the number of passes, {least} to {most}, got something else")
     expected = _expected(trainer, epochs, int(number))
     _require_alike("weights", run.weights, expected.weights)
-    hashes = _hashes(trainer)
-    _require_alike("continuation", arrays, expected.arrays() | hashes)
-    if not np.array_equal(arrays["data"], hashes["data"]):
+    data = _data(trainer)
+    _require_alike("continuation", arrays, expected.arrays() | {"data": data})
+    if not np.array_equal(arrays["data"], data):
         raise _Unfit("expected the samples that it began with, got others: name their folder with --data-dir")
     seconds = float(arrays["seconds"])
     if not 0 <= seconds < math.inf:
@@ -244,7 +244,7 @@ def changes(run: Run, machine: Mapping[str, Any]) -> list[str]:
     # Which of them are known depends on what has been loaded.
     if not libraries <= others and not others <= libraries:
         said.append("another BLAS library")
-    if not np.array_equal(run.continuation["source"], np.frombuffer(source_hash(), np.uint8)):
+    if before.get("source") != machine["source"]:
         said.append("another source text of controlnet")
     return said
 

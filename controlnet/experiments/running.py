@@ -83,7 +83,7 @@ def run_experiment(
         After what is complete was saved.
     """
     with claim_folder(folder, replace=replace):
-        return _run(plan, folder, None, watcher or Watcher(), data_dir, threads)
+        return train_in(folder, plan, None, watcher=watcher or Watcher(), data_dir=data_dir, threads=threads)
 
 
 def continue_experiment(
@@ -128,13 +128,38 @@ def continue_experiment(
     with claim_folder(folder, replace=True):
         # Once more, as another process may have gone on with it until now.
         run = unfinished(folder)
-        return _run(from_stored(run.settings), folder, run, watcher or Watcher(), data_dir, threads)
+        plan = from_stored(run.settings)
+        return train_in(folder, plan, run, watcher=watcher or Watcher(), data_dir=data_dir, threads=threads)
 
 
-def _run(
-    plan: Plan, folder: Path, before: Run | None, watcher: Watcher, data_dir: Path | None, threads: int | None
+def train_in(
+    folder: Path, plan: Plan, before: Run | None, *, watcher: Watcher, data_dir: Path | None, threads: int | None
 ) -> dict[str, Any]:
-    """Train what a folder is held for, from the start or from where a run stopped before."""
+    """Train in a folder that is held with `claim_folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``run.h5`` goes; what it holds is replaced.
+    plan : Plan
+        The experiment and its peers.
+    before : Run or None
+        An interrupted run of the same settings, to go on with.
+    watcher, data_dir, threads
+        As for `run_experiment`.
+
+    Returns
+    -------
+    dict
+        The summary, as stored.
+
+    Raises
+    ------
+    ContinuationError
+        If the interrupted run does not hold what going on takes; it is left as it is.
+    ControlNetError
+        If data or folder are unusable or the training diverges.
+    """
     dataset = dataset_of(plan.settings, data_dir)
     trainer = Trainer(plan.settings, dataset, threads, watcher)
     peers = {peer.method: Trainer(peer, dataset, threads, watcher) for peer in plan.peers}

@@ -26,7 +26,7 @@ HISTORY = (
     "seconds",
 )
 """Columns of a run's history that are kept, to six digits."""
-MACHINE = ("time", "python", "packages", "platform", "cpu", "cores", "git")
+MACHINE = ("time", "python", "packages", "source", "platform", "cpu", "cores", "git")
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, eq=False):

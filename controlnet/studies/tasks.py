@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from ..errors import ContinuationError, StorageError
 from ..experiments.config import from_stored
-from ..experiments.running import continue_experiment, run_experiment
+from ..experiments.running import train_in
 from ..experiments.watching import Remarks, Watcher
-from ..storage import RUN_FILE, Run, read_run
+from ..storage import RUN_FILE, Run, claim_folder, read_run
 
 PAUSE = 0.5
 """Seconds between two looks at a folder that another process holds."""
@@ -137,24 +137,27 @@ def perform(
     ControlNetError
         If data or folder are unusable or the training diverges.
     """
-    watcher, anew = watcher or Remarks(), False
-    while True:
-        run = _kept(folder, stored)
-        if run is not None and run.complete:
-            return run.summary
+    plan, watcher = from_stored(stored), watcher or Remarks()
+
+    def train(before: Run | None) -> dict[str, Any]:
+        return train_in(folder, plan, before, watcher=watcher, data_dir=data_dir, threads=threads)
+
+    while (summary := finished(folder, stored)) is None:
         try:
-            if run is not None and not anew:
-                return continue_experiment(folder, data_dir=data_dir, threads=threads, watcher=watcher)
-            return run_experiment(
-                from_stored(stored), folder=folder, replace=True, data_dir=data_dir, threads=threads, watcher=watcher
-            )
-        except ContinuationError:
-            anew = True
+            with claim_folder(folder, replace=True):
+                # Once more, as another process may have done the task until now.
+                run = _kept(folder, stored)
+                if run is not None and run.complete:
+                    return run.summary
+                try:
+                    return train(run)
+                except ContinuationError:
+                    return train(None)
         except StorageError as error:
             if not _in_use(error):
                 raise
-            anew = False
             time.sleep(PAUSE)
+    return summary
 
 
 def _in_use(error: StorageError) -> bool:
