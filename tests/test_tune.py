@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 from controlnet.cli import main
 from controlnet.errors import ConfigError, LearningDivergedError, StorageError
 from controlnet.experiments import METHODS, catalogue, running
+from controlnet.experiments.running import train_in
 from controlnet.storage import read_run
-from controlnet.studies import tuning
+from controlnet.studies import tasks, tuning
 from controlnet.studies._trials import JOURNAL, claim_search
 from controlnet.studies.search_space import Choice, Range, parse_space
 from controlnet.studies.tuning import Search, Tuned, tune
@@ -38,7 +40,7 @@ def search(*searched: str, overrides: tuple[str, ...] = (), seed: int = 0, metho
 
 
 def tuned(folder: str, trials: int, *searched: str, **options: Any) -> Tuned:
-    return tune(search(*searched or (RATE,), **options), Path(folder), trials, threads=1)
+    return tune(search(*searched or (RATE,), **options), Path(folder), trials, workers=1)
 
 
 def call(*arguments: str) -> Result:
@@ -156,7 +158,7 @@ def test_the_same_seed_gives_the_same_trials_however_often_it_is_resumed(monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(tuning, "perform", interrupt)
+        patched.setattr(tasks, "perform", interrupt)
         with pytest.raises(KeyboardInterrupt):
             tuned("parts", 12)
     assert tuned("parts", 12).trials == straight.trials
@@ -165,7 +167,7 @@ def test_the_same_seed_gives_the_same_trials_however_often_it_is_resumed(monkeyp
 
 def test_trials_that_are_there_are_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     first = tuned("here", 3)
-    monkeypatch.setattr(tuning, "perform", None)
+    monkeypatch.setattr(tasks, "perform", None)
     assert tuned("here", 3).trials == first.trials == tuned("here", 1).trials
 
 
@@ -254,6 +256,73 @@ def test_peers_are_left_out() -> None:
     assert search(RATE, overrides=("train.compare_with=['dfa']",)).base.peers == ()
 
 
+# --- rounds
+
+
+def in_rounds(folder: str, trials: int, *searched: str, workers: int = 1, together: int = 4) -> Tuned:
+    return tune(search(*searched or (RATE,)), Path(folder), trials, together=together, workers=workers)
+
+
+def test_rounds_are_the_same_wherever_and_in_however_many_parts_they_are_learned() -> None:
+    straight = in_rounds("straight", 19)
+    assert points(straight) != points(tuned("alone", 19))
+    for trials, workers in ((5, 1), (11, 1), (14, 2), (19, 1)):
+        parts = in_rounds("parts", trials, workers=workers)
+        assert parts.trials == straight.trials[:trials]
+
+
+class Trainings(list[Path]):
+    """The folders of all that begin, one of which is interrupted."""
+
+    interrupted = 0
+
+    def begin(self, folder: Path, *rest: Any, **more: Any) -> Any:
+        self.append(folder)
+        if len(self) == self.interrupted:
+            raise KeyboardInterrupt
+        return train_in(folder, *rest, **more)
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
+    found = Trainings()
+    monkeypatch.setattr(tasks, "train_in", found.begin)
+    return found
+
+
+def test_what_was_learned_of_an_interrupted_round_is_not_learned_again(trainings: Trainings) -> None:
+    trainings.interrupted = 3
+    with pytest.raises(KeyboardInterrupt):
+        in_rounds("here", 4)
+    assert len(in_rounds("here", 4).trials) == 4 and len(trainings) == 5
+
+
+def test_a_round_learns_a_point_once(trainings: Trainings) -> None:
+    found = in_rounds("here", 6, "network.activation=tanh,relu", together=6)
+    assert len(found.trials) == 6
+    assert len({str(point) for point in points(found)}) == len(set(trainings)) == len(trainings) == 2
+
+
+def test_rounds_of_another_size_are_another_search() -> None:
+    in_rounds("here", 1)
+    for together, said in ((2, "together is 4 there and 2 here"), (1, "together is 4 there and not set here")):
+        with pytest.raises(StorageError, match=said):
+            in_rounds("here", 2, together=together)
+
+
+def test_an_error_that_other_settings_do_not_mend_ends_the_search() -> None:
+    np.savez("mine.npz", X=np.ones((40, 3)), y=np.arange(40) % 2)
+    arguments = ("tune", "own.toml", "--search", RATE, "--trials", "5", "--out", "here", "--quiet")
+    Path("own.toml").write_text(
+        "method = 'bp'\n[data]\nname = 'mine.npz'\n[network]\nhidden = [4]\n[train]\nepochs = 1\n"
+    )
+    assert call(*arguments[:5], "1", *arguments[6:]).exit_code == 0
+    Path("mine.npz").unlink()
+    assert "mine.npz" in failed(*arguments)
+    np.savez("mine.npz", X=np.ones((40, 3)), y=np.arange(40) % 2)
+    assert call(*arguments).exit_code == 0
+
+
 # --- the folder
 
 
@@ -317,6 +386,6 @@ def test_an_interrupted_search_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch
     def interrupt(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tuning, "perform", interrupt)
+    monkeypatch.setattr(tasks, "perform", interrupt)
     line = failed("tune", "digits", *OPTIONS, "--trials", "1", "--out", "here", code=130)
     assert "the same command goes on" in line

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA_DIR, JSON
+from .options import DATA_DIR, JSON, SCHEDULER, WORKERS, check_place
 
 if TYPE_CHECKING:
     from ..studies._trials import Trial
@@ -37,8 +37,17 @@ WORDS = {"validation_error_percent": "validation error {:.4g} %", "validation_lo
     metavar="DIR",
     help="Folder of the search; runs/tune-EXPERIMENT-METHOD-sSEED if not given.",
 )
+@click.option(
+    "--together",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Choose N trials at a time and learn them side by side; the result depends on it.",
+)
+@WORKERS
+@SCHEDULER
 @DATA_DIR
-@click.option("--threads", type=click.IntRange(min=1), help="Number of threads; the result does not depend on it.")
 @JSON
 @click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
 def tune(
@@ -47,8 +56,10 @@ def tune(
     searched: tuple[str, ...],
     overrides: tuple[str, ...],
     out: Path | None,
+    together: int,
+    workers: int | None,
+    scheduler: str | None,
     data_dir: Path | None,
-    threads: int | None,
     as_json: bool,
     quiet: bool,
     **given: Any,
@@ -61,6 +72,7 @@ def tune(
     from ..studies.tuning import Search
     from ..studies.tuning import tune as search_settings
 
+    place = check_place(workers, scheduler)
     search = Search(experiment, searched, overrides, **given)
     folder = out or _folder(search)
 
@@ -69,7 +81,7 @@ def tune(
             click.echo(f"trial {trial.number}/{trials}: {_outcome(trial)}; {_point(trial)}", err=True)
 
     try:
-        tuned = search_settings(search, folder, trials, data_dir=data_dir, threads=threads, on_trial=tell)
+        tuned = search_settings(search, folder, trials, together=together, on_trial=tell, data_dir=data_dir, **place)
     except KeyboardInterrupt:
         failure = click.ClickException(f"interrupted; the same command goes on with the trials in {folder}")
         failure.exit_code = 130  # type: ignore[misc]  # of the class only as far as click's types go

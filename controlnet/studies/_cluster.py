@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,17 +35,40 @@ def require_dask() -> None:
         raise ConfigError("--scheduler needs Dask: install controlnet[cluster]")
 
 
-def on_cluster(tasks: Sequence[Task], scheduler: str, workers: int, data_dir: Path | None) -> Iterator[Outcome]:
+@contextmanager
+def cluster(scheduler: str, workers: int) -> Iterator[Client]:
+    """Hold the connection to a scheduler.
+
+    Parameters
+    ----------
+    scheduler : str
+        Its address; ``local`` for one that is started here and ends with the context.
+    workers : int
+        Number of workers of the latter.
+
+    Yields
+    ------
+    Client
+        The connection.
+
+    Raises
+    ------
+    ConfigError
+        If there is no scheduler at the address.
+    """
+    with _quiet(), _client(scheduler, workers) as client:
+        yield client
+
+
+def on_cluster(client: Client, tasks: Sequence[Task], data_dir: Path | None) -> Generator[Outcome, None, None]:
     """Do tasks by the workers of a scheduler.
 
     Parameters
     ----------
+    client : Client
+        The connection to it.
     tasks : sequence of Task
         What to do.
-    scheduler : str
-        Its address; ``local`` for one of this sweep's own.
-    workers : int
-        Number of workers of a scheduler of one's own.
     data_dir : Path or None
         Folder with the datasets' files.
 
@@ -53,24 +76,17 @@ def on_cluster(tasks: Sequence[Task], scheduler: str, workers: int, data_dir: Pa
     ------
     Outcome
         One for each task. Dask gives the tasks of a dead worker to another.
-
-    Raises
-    ------
-    ConfigError
-        If there is no scheduler at the address.
     """
     from distributed import as_completed
 
-    with _quiet(), _client(scheduler, min(workers, len(tasks))) as client:
-        futures = {
-            client.submit(attempt, task, data_dir, key=_key(task), retries=ATTEMPTS - 1, pure=False): task
-            for task in tasks
-        }
-        try:
-            for future in as_completed(list(futures), loop=client.loop):
-                yield _outcome(future, futures.pop(future))
-        finally:
-            client.cancel(list(futures))
+    futures = {
+        client.submit(attempt, task, data_dir, key=_key(task), retries=ATTEMPTS - 1, pure=False): task for task in tasks
+    }
+    try:
+        for future in as_completed(list(futures), loop=client.loop):
+            yield _outcome(future, futures.pop(future))
+    finally:
+        client.cancel(list(futures))
 
 
 def _key(task: Task) -> str:
@@ -138,7 +154,7 @@ def _own_cluster(workers: int) -> Iterator[object]:
     with dask.config.set(settings):
         # Without a dashboard too Dask serves a page about its health: on any free port, not always on the same.
         with without_interrupts():
-            cluster = LocalCluster(
+            own = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
@@ -148,5 +164,5 @@ def _own_cluster(workers: int) -> Iterator[object]:
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
             )
-        with cluster:
-            yield cluster
+        with own:
+            yield own

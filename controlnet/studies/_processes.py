@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -31,15 +31,41 @@ ONE_THREAD = {
 DIED = f"its worker died {ATTEMPTS} times (killed, or out of memory): see what ends it, or take fewer workers"
 
 
-def in_processes(tasks: Sequence[Task], workers: int, data_dir: Path | None) -> Iterator[Outcome]:
-    """Do tasks in new processes, one task at a time in each.
+@contextmanager
+def processes(number: int) -> Iterator[list[Worker]]:
+    """Hold new processes, which start with their first task.
 
     Parameters
     ----------
+    number : int
+        How many.
+
+    Yields
+    ------
+    list of Worker
+        They end with the context.
+    """
+    everyone = [Worker() for _ in range(number)]
+    try:
+        yield everyone
+    finally:
+        for worker in everyone:
+            worker.let_go()
+        for worker in everyone:
+            worker.bury()
+
+
+def in_processes(
+    everyone: Sequence[Worker], tasks: Sequence[Task], data_dir: Path | None
+) -> Generator[Outcome, None, None]:
+    """Do tasks, one at a time in each process.
+
+    Parameters
+    ----------
+    everyone : sequence of Worker
+        The processes.
     tasks : sequence of Task
         What to do.
-    workers : int
-        Number of processes.
     data_dir : Path or None
         Folder with the datasets' files.
 
@@ -49,32 +75,25 @@ def in_processes(tasks: Sequence[Task], workers: int, data_dir: Path | None) -> 
         One for each task. A task whose worker dies is tried again.
     """
     waiting = deque((task, 1) for task in tasks)
-    everyone = [_Worker() for _ in range(min(workers, len(tasks)))]
-    idle, running = list(everyone), dict[Future[Outcome], tuple[_Worker, Task, int]]()
-    try:
-        while waiting or running:
-            while waiting and idle:
-                worker, (task, number) = idle.pop(), waiting.popleft()
-                running[worker.submit(task, data_dir)] = worker, task, number
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                worker, task, number = running.pop(future)
-                idle.append(worker)
-                try:
-                    outcome = future.result()
-                except BrokenProcessPool:
-                    if number < ATTEMPTS:
-                        waiting.append((task, number + 1))
-                        continue
-                    outcome = Outcome(task, error=Failure("WorkerDied", DIED))
-                yield outcome
-    finally:
-        for worker in everyone:
-            worker.let_go()
-        for worker in everyone:
-            worker.bury()
+    idle, running = list(everyone), dict[Future[Outcome], tuple[Worker, Task, int]]()
+    while waiting or running:
+        while waiting and idle:
+            worker, (task, number) = idle.pop(), waiting.popleft()
+            running[worker.submit(task, data_dir)] = worker, task, number
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            worker, task, number = running.pop(future)
+            idle.append(worker)
+            try:
+                outcome = future.result()
+            except BrokenProcessPool:
+                if number < ATTEMPTS:
+                    waiting.append((task, number + 1))
+                    continue
+                outcome = Outcome(task, error=Failure("WorkerDied", DIED))
+            yield outcome
 
 
-class _Worker:
+class Worker:
     """A process, or the next one in its place.
 
     Each has a pool of its own: where several share one, the death of one worker fails the tasks of all.

@@ -1,7 +1,8 @@
 """The trials of a search and its next point: the only file that knows Optuna.
 
-The journal holds finished trials alone, and the sampler of every trial has a seed of its own.  So a trial follows from
-the seed, its number and the trials before it, whether the search was interrupted in between or not.
+Points are drawn in rounds, all of one before any of it is learned.  The journal holds finished trials alone, and the
+sampler of every trial has a seed of its own.  So a trial follows from the seed, its number and the rounds before,
+whether the search was interrupted in between or not, and wherever the trials of a round are learned.
 """
 
 from __future__ import annotations
@@ -99,10 +100,12 @@ class Journal:
         The folder, held with `claim_search`.
     about : mapping
         What the search is, as JSON would hold it; that of the folder must be the same.
+    together : int
+        Number of trials in a round.
     """
 
-    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
-        self._optuna = optuna()
+    def __init__(self, folder: Path, about: Mapping[str, Any], together: int) -> None:
+        self._optuna, self._together = optuna(), together
         self._file = folder / JOURNAL
         with self._readable():
             _mend(self._file)
@@ -114,7 +117,8 @@ class Journal:
                 _refuse_other(folder, there, about)
             # Points are drawn in memory, so that an interrupted trial leaves nothing behind.
             self._drawn = self._optuna.create_study(study_name=STUDY)
-            self._drawn.add_trials(self._kept.trials)
+            kept = self._kept.trials
+            self._drawn.add_trials(kept[: len(kept) - len(kept) % together])
 
     def _open(self) -> Any:
         from optuna.storages import JournalStorage
@@ -141,8 +145,8 @@ class Journal:
         with self._readable():
             return [_trial(each) for each in self._kept.trials]
 
-    def draw(self, space: Space, seed: int) -> Any:
-        """Give the next point.
+    def draw(self, space: Space, seed: int) -> list[Any]:
+        """Give the points of the next round; of one that is not whole, those that are left.
 
         Parameters
         ----------
@@ -153,12 +157,19 @@ class Journal:
 
         Returns
         -------
-        optuna.trial.Trial
-            Open until it is given to `keep`; its point is ``params``.
+        list of optuna.trial.Trial
+            Open until they are given to `keep`, in this order; the point of each is ``params``.
         """
-        number = len(self._drawn.trials)
+        first, kept = len(self._drawn.trials), self._kept.trials
+        drawn = [self._ask(space, seed, number) for number in range(first, first + self._together)]
+        for again, there in zip(drawn, kept[first:], strict=False):
+            self._drawn.tell(again, there.value, state=there.state)
+        return drawn[len(kept) - first :]
+
+    def _ask(self, space: Space, seed: int, number: int) -> Any:
         (own,) = np.random.SeedSequence([seed, number]).generate_state(1)
-        self._drawn.sampler = self._optuna.samplers.TPESampler(seed=int(own))
+        # Points of the same round keep away from each other.
+        self._drawn.sampler = self._optuna.samplers.TPESampler(seed=int(own), constant_liar=self._together > 1)
         return self._drawn.ask({path: self._distribution(each) for path, each in space.items()})
 
     def keep(self, drawn: Any, value: float | None, *, error: str | None = None, objective: str | None = None) -> Trial:
@@ -240,7 +251,7 @@ def _refuse_other(folder: Path, there: Any, here: Mapping[str, Any]) -> None:
     for path in {**now, **then}:
         if then.get(path) != now.get(path):
             kind, _, name = path.partition(".")
-            name = f"the search of {name}" if kind == "search" else name
+            name = f"the search of {name}" if kind == "search" else name or kind
             words = f"{name} is {_word(then.get(path))} there and {_word(now.get(path))} here"
             raise StorageError(f"{folder} holds another search: {words}: choose another folder")
 

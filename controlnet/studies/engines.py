@@ -1,50 +1,46 @@
 """Where tasks are done: in this process, in processes of this machine, or by the workers of a Dask scheduler.
 
-An engine is an iterator that gives the outcomes as the tasks finish, in any order. Closed early it cancels what has
-not started and ends its own processes. Tasks are idempotent and write their own files, so an engine keeps nothing,
-and may do again what it is not sure of.
+An engine takes tasks and gives an iterator over the outcomes as they finish, in any order. Once it is closed, what has
+not started is cancelled and its own processes end. Tasks are idempotent and write their own files, so an engine keeps
+nothing, and may do again what it is not sure of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from .._parallel import number_of_threads
 from ..errors import ConfigError
 from .tasks import Failure, Outcome, Task, attempt
 
-__all__ = ["Failure", "Outcome", "Task", "check_scheduler", "is_open", "run_tasks"]
+__all__ = ["Failure", "Outcome", "Task", "check_scheduler", "engine", "is_open", "run_tasks"]
+
+Outcomes = Generator[Outcome, None, None]
+Engine = Callable[[Sequence[Task]], Outcomes]
 
 LOCAL = "local"
-"""The scheduler that is started for this one sweep, on this machine."""
+"""The scheduler that is started for this one command, on this machine."""
 
 
-def run_tasks(
-    tasks: Sequence[Task],
-    *,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    data_dir: Path | None = None,
-) -> Iterator[Outcome]:
+def run_tasks(tasks: Sequence[Task], **where: Any) -> Outcomes:
     """Do tasks.
 
     Parameters
     ----------
     tasks : sequence of Task
         What to do; each once.
-    workers : int, optional
-        Number of processes, each with one thread; all cores if not given. One does it all in this process.
-    scheduler : str, optional
-        Address of a Dask scheduler, or ``local``; without it Dask is not needed.
-    data_dir : Path, optional
-        Folder with the datasets' files.
+    **where : workers, scheduler, data_dir
+        As for `engine`.
 
-    Returns
-    -------
-    iterator of Outcome
+    Yields
+    ------
+    Outcome
         One for each task, as they finish.
 
     Raises
@@ -52,24 +48,65 @@ def run_tasks(
     ConfigError
         If the scheduler is no address, cannot be reached, or Dask is not installed.
     """
+    if tasks:
+        with engine(len(tasks), **where) as do, closing(do(tasks)) as outcomes:
+            yield from outcomes
+
+
+@contextmanager
+def engine(
+    most: int, *, workers: int | None = None, scheduler: str | None = None, data_dir: Path | None = None
+) -> Iterator[Engine]:
+    """Open an engine, which may be given tasks several times.
+
+    Parameters
+    ----------
+    most : int
+        How many tasks there are at a time, at most.
+    workers : int, optional
+        Number of processes, each with one thread; all cores if not given. One does it all in this process, as it does
+        where there is one task at a time, which then has so many threads.
+    scheduler : str, optional
+        Address of a Dask scheduler, or ``local``; without it Dask is not needed.
+    data_dir : Path, optional
+        Folder with the datasets' files.
+
+    Yields
+    ------
+    callable
+        Takes tasks, each once, and gives a generator of their outcomes.
+
+    Raises
+    ------
+    ConfigError
+        If the scheduler is no address, cannot be reached, or Dask is not installed.
+    """
     workers = number_of_threads(workers)
-    # Workers elsewhere have a working folder of their own.
-    tasks = [task._replace(folder=task.folder.absolute()) for task in tasks]
-    data_dir = None if data_dir is None else data_dir.absolute()
-    if not tasks:
-        return iter(())
+    with _opened(most, workers, scheduler) as do:
+        # Workers elsewhere have a working folder of their own.
+        place = None if data_dir is None else data_dir.absolute()
+        yield lambda tasks: do([task._replace(folder=task.folder.absolute()) for task in tasks], place)
+
+
+@contextmanager
+def _opened(
+    most: int, workers: int, scheduler: str | None
+) -> Iterator[Callable[[Sequence[Task], Path | None], Outcomes]]:
     if scheduler is not None:
-        from ._cluster import on_cluster
+        from ._cluster import cluster, on_cluster
 
-        return on_cluster(tasks, check_scheduler(scheduler), workers, data_dir)
-    if workers == 1 or len(tasks) == 1:
-        return _in_this_process(tasks, workers, data_dir)
-    from ._processes import in_processes
+        with cluster(check_scheduler(scheduler), min(workers, most)) as client:
+            yield partial(on_cluster, client)
+    elif workers == 1 or most == 1:
+        yield partial(_in_this_process, workers)
+    else:
+        from ._processes import in_processes, processes
 
-    return in_processes(tasks, workers, data_dir)
+        with processes(min(workers, most)) as everyone:
+            yield partial(in_processes, everyone)
 
 
-def _in_this_process(tasks: Sequence[Task], threads: int, data_dir: Path | None) -> Iterator[Outcome]:
+def _in_this_process(threads: int, tasks: Sequence[Task], data_dir: Path | None) -> Outcomes:
     for task in tasks:
         yield attempt(task, data_dir, threads)
 

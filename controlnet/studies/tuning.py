@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import msgspec
 
 from .._folder import named_errors, put
-from ..errors import ConfigError, DivergedError, LearningDivergedError
+from ..errors import ConfigError, ControlNetError, LearningDivergedError
 from ..experiments.config import Plan, as_toml, resolve, to_store
 from ..experiments.settings import Settings
 from ._trials import Journal, Trial, claim_search, optuna
 from .comparing import flatten
+from .engines import Engine, Outcome, Task, engine
 from .search_space import Space, default_space, meant, parse_space, written
-from .tasks import identity, perform
+from .tasks import identity
 
 OBJECTIVES = ("validation_error_percent", "validation_loss")
 """What is made small: the first of these that a run has."""
@@ -180,9 +182,9 @@ def tune(
     folder: Path,
     trials: int,
     *,
-    data_dir: Path | None = None,
-    threads: int | None = None,
+    together: int = 1,
     on_trial: Callable[[Trial], None] | None = None,
+    **where: Any,
 ) -> Tuned:
     """Search until there are so many trials in all; those that the folder keeps count.
 
@@ -194,12 +196,12 @@ def tune(
         Keeps the trials, a run each, and the best settings.
     trials : int
         How many.
-    data_dir : Path, optional
-        Folder with the dataset's files.
-    threads : int, optional
-        Number of threads; all cores if not given. The result does not depend on it.
+    together : int
+        How many trials are chosen at a time, and learned side by side. The result depends on it.
     on_trial : callable, optional
-        Is told of every trial as it ends.
+        Is told of every trial as it ends, in the order of their numbers.
+    **where : workers, scheduler, data_dir
+        As for `engine`. The result does not depend on it.
 
     Returns
     -------
@@ -210,21 +212,25 @@ def tune(
     ------
     InputError
         If Optuna is not installed.
+    ConfigError
+        If the scheduler cannot be used.
     StorageError
         If the folder is unusable or holds another search.
     LearningDivergedError
         If all trials failed.
+    ControlNetError
+        If one could not be made for another reason than its settings, such as missing data.
     """
     optuna()  # before there is a folder
     with claim_search(folder):
-        journal = Journal(folder, search.about())
+        journal = Journal(folder, search.about() | ({"together": together} if together > 1 else {}), together)
         found = journal.trials
-        while len(found) < trials:
-            found.append(_attempt(search, folder, journal, data_dir, threads))
-            if _best(found) is found[-1]:
+        for trial in _made(search, folder, journal, trials, together, where):
+            found.append(trial)
+            if _best(found) is trial:
                 _write_best(search, folder, found)
             if on_trial is not None:
-                on_trial(found[-1])
+                on_trial(trial)
         best = _best(found)
         if best is None:
             raise LearningDivergedError(f"none of {len(found)} trials came to its end; the last: {found[-1].error}")
@@ -232,18 +238,58 @@ def tune(
         return Tuned(search, tuple(found), best, _run_folder(search, folder, best), file)
 
 
-def _attempt(search: Search, folder: Path, journal: Journal, data_dir: Path | None, threads: int | None) -> Trial:
-    """Make one trial; that it diverges, or that its settings contradict each other, is a result too."""
-    drawn = journal.draw(search.space, search.base.settings.seed)
-    failed_before = (trial.error for trial in journal.trials if trial.error and trial.point == drawn.params)
-    if (error := next(failed_before, None)) is not None:
-        return journal.keep(drawn, None, error=error)
+def _made(
+    search: Search, folder: Path, journal: Journal, trials: int, together: int, where: Mapping[str, Any]
+) -> Iterator[Trial]:
+    """Make the trials that are missing."""
+    if len(journal.trials) >= trials:
+        return
+    with engine(together, **where) as do:
+        while (left := trials - len(journal.trials)) > 0:
+            yield from _round(search, folder, journal, left, do)
+
+
+def _round(search: Search, folder: Path, journal: Journal, most: int, do: Engine) -> Iterator[Trial]:
+    """Make the trials of a round; that one diverges, or that its settings contradict each other, is a result too."""
+    drawn = journal.draw(search.space, search.base.settings.seed)[:most]
+    failed = [trial for trial in journal.trials if trial.error]
+    tasks = [_task(search, folder, each.params, failed) for each in drawn]
+    named = {task.identity: task for task in tasks if isinstance(task, Task)}
+    outcomes: dict[str, Outcome] = {}
+    with closing(do(list(named.values()))) as learning:
+        for each, task in zip(drawn, tasks, strict=True):
+            if isinstance(task, str):
+                yield journal.keep(each, None, error=task)
+                continue
+            while task.identity not in outcomes:
+                outcome = next(learning)
+                outcomes[outcome.task.identity] = outcome
+            yield _kept(journal, each, outcomes[task.identity])
+
+
+def _task(search: Search, folder: Path, point: Mapping[str, Any], failed: Iterable[Trial]) -> Task | str:
+    """Give what is to be done at a point, or why that fails."""
+    for trial in failed:
+        if trial.point == point and trial.error is not None:
+            return trial.error
     try:
-        stored = to_store(search.plan(drawn.params))
-        summary = perform(stored, folder / identity(stored), data_dir=data_dir, threads=threads)
-        objective, value = _judged(summary)
-    except (DivergedError, LearningDivergedError, ConfigError) as failure:
-        return journal.keep(drawn, None, error=str(failure))
+        stored = to_store(search.plan(point))
+    except ConfigError as error:
+        return str(error)
+    name = identity(stored)
+    return Task(name, stored, folder / name)
+
+
+def _kept(journal: Journal, drawn: Any, outcome: Outcome) -> Trial:
+    if outcome.summary is None:
+        assert outcome.error is not None
+        if not outcome.error.diverged and outcome.error.type != ConfigError.__name__:
+            raise ControlNetError(outcome.error.message)
+        return journal.keep(drawn, None, error=outcome.error.message)
+    try:
+        objective, value = _judged(outcome.summary)
+    except LearningDivergedError as error:
+        return journal.keep(drawn, None, error=str(error))
     return journal.keep(drawn, value, objective=objective)
 
 
