@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ._kernel import by_precision, kernel, power_of_two
+from ._intrinsics import by_precision, power_of_two
+from ._kernel import kernel
 
 _LOG2E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10

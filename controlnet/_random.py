@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ._kernel import by_precision, kernel, mantissa_and_exponent, random_words
+from ._intrinsics import by_precision, mantissa_and_exponent, random_words
+from ._kernel import kernel
 from .base import Array
 from .errors import InputError
 

@@ -11,26 +11,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ._idle import add_no_noise, observe_nothing, rate_of_nothing, set_no_control, set_no_input
 from .errors import InputError
 from .law import AbstractLaw, Frozen, Proposal
 from .linear import Linear, linear_plant, plant_step
 from .rest import Rest, Rests, find_rest
-from .wires import (
-    Array,
-    Block,
-    Kernel,
-    Parameters,
-    System,
-    add_no_noise,
-    add_scaled,
-    copy,
-    euler_advance,
-    euler_control,
-    observe_nothing,
-    rate_of_nothing,
-    set_no_control,
-    set_no_input,
-)
+from .wires import Array, Block, Kernel, Parameters, System, add_scaled, copy, euler_advance, euler_control
 
 __all__ = [
     "AbstractController",

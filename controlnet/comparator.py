@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from ._kernel import kernel
 from .base import Array, Kernel
@@ -107,25 +107,10 @@ class AbstractComparator(ABC):
         """
         return np.full_like(reference, np.nan)
 
-    @abstractmethod
-    def distance(self, reference: Array, y: Array) -> Array:
-        """Give the loss whose negative gradient in y points along e.
-
-        Parameters
-        ----------
-        reference, y : array (..., noutputs)
-            Reference and output.
-
-        Returns
-        -------
-        array (...)
-            A distance for each sample.
-        """
-
 
 @dataclass(frozen=True)
 class Difference(AbstractComparator):
-    """e = r - y; its distance is the Euclidean norm of e."""
+    """e = r - y."""
 
     error = staticmethod(_difference)
     plain = True
@@ -141,9 +126,6 @@ class Difference(AbstractComparator):
 
     def output_for(self, reference: Array, error: Array) -> Array:
         return reference - error
-
-    def distance(self, reference: Array, y: Array) -> Array:
-        return np.asarray(np.linalg.norm(reference - y, axis=-1))
 
 
 @dataclass(frozen=True)
@@ -161,9 +143,6 @@ class SoftmaxDifference(AbstractComparator):
 
     def output_for(self, reference: Array, error: Array) -> Array:
         return np.log(reference - error)
-
-    def distance(self, reference: Array, y: Array) -> Array:
-        return -np.sum(reference * log_softmax(y, axis=-1), axis=-1)
 
 
 COMPARATORS: dict[str, type[Difference] | type[SoftmaxDifference]] = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from .wires import Array, Kernel, Parameters, finish_nothing, keep_parameters
+from ._idle import finish_nothing, keep_parameters
+from .wires import Array, Kernel, Parameters
 
 if TYPE_CHECKING:
     from .loop import ClosedLoop

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .wires import add_no_noise
+from ._idle import add_no_noise
 
 if TYPE_CHECKING:
     from .base import AbstractController, AbstractPlant, Array

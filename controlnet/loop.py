@@ -13,6 +13,7 @@ import numpy as np
 
 from ._arguments import check_batch, check_weight
 from ._blocks import Job, run_block, run_blocks
+from ._idle import stay
 from ._loop import Clock, bind, bind_visit
 from ._random import seed_sequence
 from ._recording import SIGNALS, chosen_rows, cut_signals, joined, layout
@@ -22,7 +23,6 @@ from .errors import DimensionError, InputError
 from .integrators import Sequential
 from .response import Response
 from .rest import Rests
-from .wires import stay
 
 if TYPE_CHECKING:
     from control import NonlinearIOSystem, StateSpace
@@ -322,8 +322,8 @@ class ClosedLoop:
         )
 
     def _settler(self, extend: float, job: Job) -> Any:
-        from ._settled import run_settled
-        from .slow import require_slow_motion
+        from ._extension import run_settled
+        from .slow_motion import require_slow_motion
 
         require_slow_motion(self)
         if not self.law.extendable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -203,6 +204,21 @@ class Lesson:
     def rates(self) -> list[Array]:
         """Feed-forward rates of all layers."""
         return self._rest[1]
+
+    def below(self, rates: Sequence[Array] | None = None) -> list[Array]:
+        """Give what each layer receives: the inputs, or the rates of the layer below.
+
+        Parameters
+        ----------
+        rates : sequence of array (batch, n_i), optional
+            Rates of all layers; the feed-forward ones if not given.
+
+        Returns
+        -------
+        list of array (batch, n_{i-1})
+            r_0 ... r_{L-1}.
+        """
+        return [np.asarray(self.inputs, self.plant.dtype), *(self.rates if rates is None else rates)[:-1]]
 
     def steady_state(self, loop: ClosedLoop, tolerance: float | Array | None = None) -> Equilibrium:
         """Find the steady state of a loop on this lesson.

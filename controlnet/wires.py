@@ -15,7 +15,8 @@ y          (noutputs, batch)   output of the plant
 r          (noutputs, batch)   reference, r* in the papers
 e          (noutputs, batch)   error signal
 w          (nexogenous, batch) exogenous input: disturbance, or the network's input pattern
-p, q, l    NamedTuples         what the kernels of plant, controller and law know
+p, q       NamedTuples         what the kernels of plant and controller know
+l          NamedTuple          what the kernels of the law accumulate
 =========  ==================  =========================================================
 """
 
@@ -34,7 +35,12 @@ Kernel: TypeAlias = Callable[..., Any]
 
 
 class Block(NamedTuple):
-    """The wires of the loop for one block of samples; letters as in the module's table."""
+    """The wires of the loop for one block of samples; single letters as in the module's table.
+
+    `applied` (ninputs, batch) is the control that reaches the plant, `mean_u` and `mean_e` are the means of u and e
+    over the last time points, `work` (stages, both, batch) is room for the integrator.  `scheme` and `noise` are what
+    its kernels know, `law` is l, what the law accumulates.
+    """
 
     s: Array
     x: Array
@@ -144,123 +150,3 @@ def euler_control(system: System, t: float, dt: float, b: Block) -> None:
     dz = b.work[0][b.x.shape[0] :]
     system.rate(t, b.z, b.e, b.u, b.q, dz)
     add_scaled(b.z, dt, dz, b.z)
-
-
-@kernel
-def rate_of_nothing(t: float, z: Array, e: Array, u: Array, q: Any, dz: Array) -> None:
-    """Write nothing: the controller has no state.
-
-    Parameters
-    ----------
-    t : float
-        Time.
-    z, dz : array (0, batch)
-        Nothing.
-    e, u : array (n, batch)
-        Error and control.
-    q : NamedTuple
-        The controller's parameters.
-    """
-
-
-@kernel
-def stay(system: System, k: int, t: float, dt: float, b: Block) -> None:
-    """Leave the plant where it is: the integrator has stepped it.
-
-    Parameters
-    ----------
-    system : System
-        The bound kernels.
-    k : int
-        Index of the control that is applied.
-    t, dt : float
-        Time before the step, and its size.
-    b : Block
-        The wires.
-    """
-
-
-@kernel
-def set_no_input(w: Array, p: Any) -> None:
-    """Take no notice of the input.
-
-    Parameters
-    ----------
-    w : array (nexogenous, batch)
-        Exogenous input.
-    p : NamedTuple
-        The plant's parameters.
-    """
-
-
-@kernel
-def set_no_control(x: Array, u: Array, p: Any) -> None:
-    """Take no notice of the control.
-
-    Parameters
-    ----------
-    x : array (nstates, batch)
-        State.
-    u : array (ninputs, batch)
-        Control.
-    p : NamedTuple
-        The plant's parameters.
-    """
-
-
-@kernel
-def observe_nothing(b: Block, out: Array) -> None:
-    """Write nothing: the plant has no observables.
-
-    Parameters
-    ----------
-    b : Block
-        The wires.
-    out : array (0, batch)
-        Nothing.
-    """
-
-
-@kernel
-def add_no_noise(dt: float, tau: float, b: Block, out: Array) -> None:
-    """Leave the plant undisturbed.
-
-    Parameters
-    ----------
-    dt, tau : float
-        Step size, and time constant of the disturbed signal.
-    b : Block
-        The wires.
-    out : array (n, batch)
-        The signal.
-    """
-
-
-@kernel
-def keep_parameters(k: int, dt: float, b: Block, l: Any) -> None:
-    """Accumulate nothing.
-
-    Parameters
-    ----------
-    k : int
-        Index of the step.
-    dt : float
-        Step size.
-    b : Block
-        The wires.
-    l : NamedTuple
-        What the law accumulates.
-    """
-
-
-@kernel
-def finish_nothing(b: Block, l: Any) -> None:
-    """Accumulate nothing at the end.
-
-    Parameters
-    ----------
-    b : Block
-        The wires.
-    l : NamedTuple
-        What the law accumulates.
-    """

@@ -20,7 +20,7 @@ def whole_angles(law, lesson):
 
 def conditions(lesson):
     """Give how far the lesson's network is from condition 1, and how far condition 2 holds, means over samples."""
-    spread = cn.analysis.condition_one([lesson.inputs, *lesson.rates[:-1]])
+    spread = cn.analysis.condition_one(lesson.below())
     J, Q = lesson.plant.jacobian(lesson.voltages), lesson.plant.stacked_feedback()
     return spread.deviation.mean(), cn.analysis.condition_two(J, Q).mean()
 

@@ -47,8 +47,8 @@ if __name__ == "__main__":
     networks["learned"] = learn_feedback(networks["random"], inputs)
     for name, network in networks.items():
         voltages = network.voltages(inputs)
-        matrices = cn.analysis.loop_matrices(network, voltages, leak=0.0)["separated"]  # -J Q
-        found[name], abscissa = np.linalg.eigvals(-matrices), cn.analysis.spectral_abscissa(matrices)
+        found[name] = cn.analysis.eigenvalues_of_jq(network, voltages)
+        abscissa = -found[name].real.min(axis=1)
         angle = cn.analysis.feedback_alignment(network, voltages).to_transpose.mean()
         print(
             f"{name:14} feedback: J Q positive for {(abscissa < 0).mean():4.0%} of samples, "

@@ -21,7 +21,7 @@ class Backprop(AbstractLaw):
     def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
         lesson.require(loop.plant)
         plant: Any = loop.plant
-        below = [lesson.inputs.astype(plant.dtype, copy=False), *lesson.rates[:-1]]
+        below = lesson.below()
         deltas = [-lesson.output_gradient]
         for i in range(len(below) - 1, 0, -1):
             delta = deltas[0] @ plant.weights[i]

@@ -30,18 +30,17 @@ class ControlDescent(AbstractLaw):
     def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
         lesson.require(loop.plant)
         plant: Any = loop.plant
-        steady = loop.equilibrium(lesson.reference, inputs=lesson.inputs)
+        steady = loop.equilibrium(lesson.reference, inputs=lesson.inputs, threads=lesson.threads)
         Q, found = plant.stacked_feedback(), steady.converged
         u = np.where(found[:, None], steady.u, 0)
-        below = np.asarray(lesson.inputs, plant.dtype)
-        voltages = plant.voltages(below, [u @ q.T for q in plant.feedback])
+        voltages = plant.voltages(lesson.inputs, [u @ q.T for q in plant.feedback])
         J = plant.jacobian(voltages)
         a, b = loop.controller.steady_relation()
         E = plant.dtype.type(a) * loop.comparator.sensitivity(voltages[-1])
         matrix = E @ (J @ Q) + plant.dtype.type(b) * np.eye(plant.noutputs, dtype=plant.dtype)
         signal = solve_loop(matrix.swapaxes(1, 2), (u @ (Q.T @ Q))[:, :, None]).swapaxes(1, 2) @ E @ J
-        deltas = np.split(2 * signal[:, 0], np.cumsum(plant.sizes[1:-1]), axis=1)
-        change = mean_outer(deltas, [below, *plant.rates(voltages)[:-1]])
+        deltas, below = plant.by_layer(2 * signal[:, 0]), lesson.below(plant.rates(voltages))
+        change = mean_outer(deltas, below, lesson.threads)
         return Proposal(change, found, np.zeros_like(found), u)
 
 

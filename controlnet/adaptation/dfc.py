@@ -149,11 +149,11 @@ class DFC(AbstractLaw):
 
     def _at_rest(self, lesson: Lesson, u: Array, weight: Array | None = None) -> Parameters:
         """Give the change at rest under a constant control."""
-        edges, names = np.cumsum(lesson.plant.sizes[1:-1]), lesson.plant.activations
-        basal, apical, rates = (np.split(signal.T, edges, axis=1) for signal in lesson.rests.states(u))
+        plant = lesson.plant
+        basal, apical, rates = (plant.by_layer(signal.T) for signal in lesson.rests.states(u))
         deltas = apical
         if self.rule == "nonlinear-difference":
-            deltas = [r - rate(name, a) for name, r, a in zip(names, rates, basal, strict=True)]
+            deltas = [r - rate(name, a) for name, r, a in zip(plant.activations, rates, basal, strict=True)]
         return _change(lesson, deltas, rates, weight)
 
     def _last_step(self, lesson: Lesson, response: Response, weight: Array | None) -> Parameters:
@@ -162,16 +162,13 @@ class DFC(AbstractLaw):
         v, basal, rates = ([layer[-1] for layer in getattr(response, name)] for name in ("v", "v_basal", "r"))
         deltas = [soma - input_ for soma, input_ in zip(v, basal, strict=True)]
         if self.rule == "nonlinear-difference":
-            below = [np.asarray(lesson.inputs, plant.dtype), *rates]
-            for i, name in enumerate(plant.activations):
-                a = below[i] @ plant.weights[i].T + plant.biases[i]
+            for i, (name, r) in enumerate(zip(plant.activations, lesson.below(rates), strict=True)):
+                a = r @ plant.weights[i].T + plant.biases[i]
                 deltas[i] = rate(name, a + deltas[i]) - rate(name, a)
         return _change(lesson, deltas, rates, weight)
 
 
 def _change(lesson: Lesson, deltas: list[Array], rates: list[Array], weight: Array | None) -> Parameters:
     """Give twice the mean over samples of delta_i r_{i-1}^T."""
-    dtype = deltas[0].dtype
-    factor = np.full((1, 1), 2, dtype) if weight is None else 2 * weight[:, np.newaxis]
-    below = [np.asarray(lesson.inputs, dtype), *rates[:-1]]
-    return mean_outer([delta * factor for delta in deltas], below, lesson.threads)
+    factor = np.full((1, 1), 2, deltas[0].dtype) if weight is None else 2 * weight[:, np.newaxis]
+    return mean_outer([delta * factor for delta in deltas], lesson.below(rates), lesson.threads)

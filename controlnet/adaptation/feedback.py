@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .._check import require_above_zero, require_at_least_zero
 from ..base import AbstractLaw, Parameters, Proposal
 from ..errors import InputError
@@ -71,8 +69,7 @@ class FeedbackLearning(AbstractLaw):
 
     def collect(self, plant: Any, accumulators: list[Any], samples: int, steps: int) -> Parameters:
         total = accumulators[0].feedback.total * plant.dtype.type(-1 / (samples * steps))
-        parts = np.split(total, np.cumsum(plant.sizes[1:-1]))
-        return {f"Q{i}": part for i, part in enumerate(parts) if len(part)}
+        return {f"Q{i}": part for i, part in enumerate(plant.by_layer(total, axis=0)) if len(part)}
 
     def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
         self.require(loop, lesson)

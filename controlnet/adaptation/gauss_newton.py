@@ -37,12 +37,12 @@ class GaussNewton(AbstractLaw):
 
     def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
         lesson.require(loop.plant)
-        blocks, below = _jacobians(lesson), _below(lesson)
+        blocks, below = _jacobians(lesson), lesson.below()
         # The columns of W_i are those of b_i times the rates below, so r r^T + 1 weights J_i J_i^T.
         weight = [1 + np.einsum("bm,bm->b", r, r) for r in below]
         gram = sum(w[:, None, None] * (J @ J.swapaxes(1, 2)) for w, J in zip(weight, blocks, strict=True))
         signal = _solve(gram, lesson.output_gradient, self.damping)
-        return Proposal(mean_outer([-(signal[:, None] @ J)[:, 0] for J in blocks], below))
+        return Proposal(mean_outer([-(signal[:, None] @ J)[:, 0] for J in blocks], below, lesson.threads))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class MinimumNorm(AbstractLaw):
         if self.rule == "nonlinear-difference":
             steps = zip(lesson.plant.activations, lesson.voltages, deltas, strict=True)
             deltas = [rate(name, v + a) - rate(name, v) for name, v, a in steps]
-        return Proposal(mean_outer(deltas, _below(lesson)))
+        return Proposal(mean_outer(deltas, lesson.below(), lesson.threads))
 
 
 def minimum_norm(lesson: Lesson, damping: float = 0.0) -> list[Array]:
@@ -101,13 +101,7 @@ def minimum_norm(lesson: Lesson, damping: float = 0.0) -> list[Array]:
 
 def _jacobians(lesson: Lesson) -> list[Array]:
     """Give J by layer at the feed-forward state."""
-    plant = lesson.plant
-    return np.split(plant.jacobian(lesson.voltages), np.cumsum(plant.sizes[1:-1]), axis=2)
-
-
-def _below(lesson: Lesson) -> list[Array]:
-    """Give what each layer receives: the inputs and the rates."""
-    return [lesson.inputs.astype(lesson.plant.dtype, copy=False), *lesson.rates[:-1]]
+    return lesson.plant.by_layer(lesson.plant.jacobian(lesson.voltages))
 
 
 def _solve(gram: Any, gradient: Array, damping: float) -> Array:

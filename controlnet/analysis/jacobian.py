@@ -36,6 +36,6 @@ def jacobian(network: Any, voltages: Sequence[Array], of: Literal["voltages", "r
     J: Array = network.jacobian(voltages)
     if of == "voltages":
         return J
-    blocks = np.split(J, np.cumsum(network.sizes[1:-1]), axis=2)
+    blocks = network.by_layer(J)
     through = [J_above @ W for J_above, W in zip(blocks[1:], network.weights[1:], strict=True)]
     return np.concatenate([*through, blocks[-1]], axis=2)

@@ -22,9 +22,7 @@ CHUNK = 2**24
 """Entries of all matrices that are held at a time."""
 
 
-def loop_matrices(
-    network: Any, voltages: Sequence[Array], *, leak: float, k_p: float = 0.0, tau_v: float | None = None
-) -> dict[str, Array]:
+def loop_matrices(network: Any, voltages: Sequence[Array], *, leak: float, k_p: float = 0.0) -> dict[str, Array]:
     """Give the loop's matrix under four assumptions, per sample (Meulemans et al. 2021, section 3.4 and appendix).
 
     The state of the joint matrices is the deviation of all voltages, then of the control; the unit of time is tau_u.
@@ -47,15 +45,13 @@ def loop_matrices(
         alpha.
     k_p : float
         Proportional gain.
-    tau_v : float, optional
-        Time constant of the soma; the network's if not given.
 
     Returns
     -------
     dict of array (batch, n, n)
         The matrices by name.
     """
-    J, tau = network.jacobian(voltages), network.tau_v if tau_v is None else tau_v
+    J, tau = network.jacobian(voltages), network.tau_v
     n_L, n = network.noutputs, network.nneurons
     Q, leaking = (np.stack([matrix] * len(J)) for matrix in (network.stacked_feedback(), leak * np.eye(n_L)))
     own = (np.eye(n) - between_layers(network, voltages)) / tau
@@ -158,7 +154,7 @@ class Stability:
         return f"of {len(self.converged)} samples " + ", ".join(named)
 
 
-def stability(loop: ClosedLoop, steady: Equilibrium, dt: float | None = None) -> Stability:
+def stability(loop: ClosedLoop, steady: Equilibrium, dt: float | None = None, threads: int | None = None) -> Stability:
     """Find the eigenvalues of a loop at the steady states of a batch.
 
     Parameters
@@ -169,6 +165,8 @@ def stability(loop: ClosedLoop, steady: Equilibrium, dt: float | None = None) ->
         What ``loop.equilibrium`` gave.
     dt : float, optional
         Step size at which the loop is simulated.
+    threads : int, optional
+        Number of threads; all cores if not given.
 
     Returns
     -------
@@ -196,7 +194,8 @@ def stability(loop: ClosedLoop, steady: Equilibrium, dt: float | None = None) ->
             eigenvalues[part], error[part] = np.linalg.eigvals(joined.A), joined.error
         if radius is not None and dt is not None:
             radius[part] = np.abs(np.linalg.eigvals(step_matrices(loop, some, dt))).max(axis=1)
-    return Stability(eigenvalues, separated_eigenvalues(loop, steady), radius, dt, steady.converged, error)
+    separated = separated_eigenvalues(loop, steady, threads)
+    return Stability(eigenvalues, separated, radius, dt, steady.converged, error)
 
 
 def eigenvalues_of_jq(network: Any, voltages: Sequence[Array]) -> Array:

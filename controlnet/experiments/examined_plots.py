@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..base import Array
-from ..linear_loop import linear_loop
 from ..pictures.files import write
 from ..pictures.look import empty_figure, tidy
 from .examining import Examined
@@ -85,7 +84,8 @@ def _bode(examined: Examined) -> Figure:
         if look.steady is None or not look.steady.converged.any():
             continue
         sample = int(np.flatnonzero(look.steady.converged)[0])
-        L = _open_loop(examined.loops[epoch], look.steady.sample(sample))
+        system = examined.loops[epoch].linearize(look.steady, sample, "open-loop", minimal=True)
+        L = np.moveaxis(system(1j * FREQUENCIES, squeeze=False), 2, 0)
         S = np.linalg.inv(np.eye(L.shape[1]) + L)
         for axis, response in zip(axes, (L, S), strict=True):
             values = np.linalg.svd(response, compute_uv=False)
@@ -97,13 +97,6 @@ def _bode(examined: Examined) -> Figure:
         axis.title.set_fontsize(9)
     axes[0].legend(fontsize=7)
     return figure
-
-
-def _open_loop(loop: Any, steady: Any) -> Array:
-    """Give C (j omega I - A)^-1 B + D of one sample (frequencies, n_L, n_L)."""
-    A, B, C, D = (matrix[0] for matrix in linear_loop(loop, steady, minimal=True).opened()[:4])
-    eye = np.eye(len(A))
-    return np.array([C @ np.linalg.solve(1j * omega * eye - A, B) + D for omega in FREQUENCIES])
 
 
 def _training(recorded: dict[str, Array]) -> Figure:

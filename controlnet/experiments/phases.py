@@ -102,7 +102,7 @@ class Phase:
         InputError
             Naming the part that does not fit.
         """
-        from ..slow import require_slow_motion
+        from ..slow_motion import require_slow_motion
 
         loop = self.loop(plant)
         if self.simulates:

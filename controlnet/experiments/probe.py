@@ -150,7 +150,8 @@ class Probe:
             The numbers, and what they were made of.
         """
         loop = self.phase.loop(plant)
-        lesson = Lesson(loop.plant, self.inputs, self.labels, self.phase.objective, self.phase.dt, self.phase.steps)
+        grid = (self.phase.dt, self.phase.steps, self.threads)
+        lesson = Lesson(loop.plant, self.inputs, self.labels, self.phase.objective, *grid)
         row: Row = {"samples": len(self.labels)}
         steady, separated, whole = None, np.empty((0, plant.noutputs), complex), None
         if self.controlled:
@@ -168,12 +169,11 @@ class Probe:
     def _whole(self, loop: Any, steady: Equilibrium) -> Stability | None:
         if loop.plant.discrete:
             return None
-        return stability(loop, steady.part(slice(WHOLE_LOOPS)), self.phase.dt)
+        return stability(loop, steady.part(slice(WHOLE_LOOPS)), self.phase.dt, self.threads)
 
 
 def _conditions(plant: Any, lesson: Lesson, steady: Equilibrium | None) -> Row:
-    below = [np.asarray(lesson.inputs, plant.dtype), *lesson.rates[:-1]]
-    row = {"condition_one": _mean(condition_one(below).deviation)}
+    row = {"condition_one": _mean(condition_one(lesson.below()).deviation)}
     if steady is not None:
         J, Q = plant.jacobian(lesson.voltages), plant.stacked_feedback()
         row["condition_two"] = _mean(condition_two(J, Q))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..adaptation import DFC, Backprop, MinimumNorm
-from ..analysis import angle, condition_two, loop_matrices, spectral_abscissa, stability
+from ..analysis import angle, condition_two, spectral_abscissa, stability
 from ..base import AbstractLaw, Parameters
 from ..errors import DivergedError
 from ..loop import ClosedLoop
@@ -94,11 +94,11 @@ def look(law: DFC, lesson: Lesson, moment: Moment) -> dict[str, float]:
     """
     network = moment.network
     loop = ClosedLoop(network, CONTROLLER, law=law)
-    inside = condition_two(network.jacobian(lesson.voltages), network.stacked_feedback())
-    matrices = loop_matrices(network, lesson.voltages, leak=CONTROLLER.leak)
-    separated = spectral_abscissa(matrices["separated"])
+    J, Q = network.jacobian(lesson.voltages), network.stacked_feedback()
+    inside = condition_two(J, Q)
+    separated = spectral_abscissa(-(J @ Q + CONTROLLER.leak * np.eye(network.noutputs)))
     steady = lesson.steady_state(loop)
-    found = stability(loop, steady)
+    found = stability(loop, steady, threads=lesson.threads)
     whole = found.max_real_eigenvalue[steady.converged]
     return {
         "loss": lesson.loss,

@@ -78,7 +78,7 @@ class Inner:
             How the rates of layer L - 1 move.
         """
         net, activations = self.net, (*self.net.activations[:-1], self.activation)
-        layers = np.split(rates[: net.nneurons].T, np.cumsum(net.sizes[1:-1]), axis=1)
+        layers = net.by_layer(rates[: net.nneurons].T)
         moved = np.zeros((len(control), 0), control.dtype)
         for i, r in enumerate(layers):
             moved = control @ self.feedback[i].T + (moved @ net.weights[i].T if i else 0)

@@ -112,7 +112,7 @@ def linear_network(net: DeepNetwork, x: Array, u: Array, inputs: Array) -> Linea
         rates[:, where["v_apical"]] = (Q @ control - apical) / (net.tau_apical or 1)
     if "v" in where:
         v = own[where["v"]]
-        rates[:, where["v"]] = (between_layers(net, split(net, x[:, where["v"]])) @ v - v + apical) / net.tau_v
+        rates[:, where["v"]] = (between_layers(net, net.by_layer(x[:, where["v"]])) @ v - v + apical) / net.tau_v
         output = np.broadcast_to(v[-m:], (len(x), m, n + m))
     else:
         output = net.jacobian(_instantaneous(net, x, u, inputs)) @ apical
@@ -145,7 +145,7 @@ def minimal_network(net: DeepNetwork, x: Array, u: Array, inputs: Array) -> Line
     where, m, batch = compartments(net), net.ninputs, len(x)
     before = [tau for tau in (net.tau_control, net.tau_apical) if tau is not None]
     if "v" in where:
-        F, reached = between_layers(net, split(net, x[:, where["v"]])), np.stack([net.stacked_feedback()] * batch)
+        F, reached = between_layers(net, net.by_layer(x[:, where["v"]])), np.stack([net.stacked_feedback()] * batch)
         taps, filters = [], [*before, *[net.tau_v] * len(net.weights)]
         for _ in net.weights:
             taps.append(reached[:, -m:])
@@ -200,7 +200,7 @@ def linear_network_step(net: DeepNetwork, dt: float, x: Array, u: Array, inputs:
         apical = _relaxed(own[where["v_apical"]], apical, dt / (net.tau_apical or 1))
         moved[:, where["v_apical"]] = apical
     if "v" in where:
-        F, g, v = between_layers(net, split(net, x[:, where["v"]])), dt / net.tau_v, own[where["v"]]
+        F, g, v = between_layers(net, net.by_layer(x[:, where["v"]])), dt / net.tau_v, own[where["v"]]
         drive = np.broadcast_to(_relaxed(v, apical, g), (len(x), *v.shape))
         step = drive + g * F @ v if net.discrete else np.linalg.solve(np.eye(len(v), dtype=net.dtype) - g * F, drive)
         moved[:, where["v"]], output = step, step[:, -m:]
@@ -218,22 +218,4 @@ def _instantaneous(net: DeepNetwork, x: Array, u: Array, inputs: Array) -> list[
     where = compartments(net)
     control = x[:, where["u_filtered"]] if "u_filtered" in where else u
     apical = x[:, where["v_apical"]] if "v_apical" in where else control @ net.stacked_feedback().T
-    return net.voltages(inputs, split(net, apical))
-
-
-def split(net: DeepNetwork, stacked: Array) -> list[Array]:
-    """Cut an array of all neurons into layers.
-
-    Parameters
-    ----------
-    net : DeepNetwork
-        The network.
-    stacked : array (batch, n_1 + ... + n_L)
-        Something of each neuron.
-
-    Returns
-    -------
-    list of array (batch, n_i)
-        The layers.
-    """
-    return np.split(stacked, np.cumsum(net.sizes[1:-1]), axis=1)
+    return net.voltages(inputs, net.by_layer(apical))

@@ -356,6 +356,23 @@ class DeepNetwork(AbstractPlant):
             blocks.append((blocks[-1] @ self.weights[i + 1]) * slope(self.activations[i], voltages[i])[:, np.newaxis])
         return np.concatenate(blocks[::-1], axis=2)
 
+    def by_layer(self, values: Array, axis: int = -1) -> list[Array]:
+        """Cut an array with an entry for each neuron into layers.
+
+        Parameters
+        ----------
+        values : array (..., n_1 + ... + n_L, ...)
+            Something of each neuron, the layers one behind the other.
+        axis : int
+            Along which they lie.
+
+        Returns
+        -------
+        list of array (..., n_i, ...)
+            The layers, views.
+        """
+        return np.split(values, np.cumsum(self.sizes[1:-1]), axis)
+
     def stacked_feedback(self) -> Array:
         """Give the feedback weights of all layers, one below the other.
 

@@ -1,7 +1,7 @@
 """Carries samples that have settled on their slow motion to the end of the time grid in closed form.
 
-What the fast motions leave is d_{k+1} = A d_k with a handful of numbers a sample (`controlnet.slow`), so that the
-states of all further steps are known.  The law sees a few of them, at nodes of a quadrature that is exact for
+What the fast motions leave is d_{k+1} = A d_k with a handful of numbers a sample (`controlnet.slow_motion`), so that
+the states of all further steps are known.  The law sees a few of them, at nodes of a quadrature that is exact for
 polynomials in time, in place of every one.
 """
 
@@ -18,7 +18,7 @@ from ._equation import applied, solved
 from ._loop import Visit, execute
 from .base import Array, Block
 from .layered import BASAL
-from .slow import SlowMotion, slow_motion
+from .slow_motion import SlowMotion, slow_motion
 
 FIRST, EVERY = 7.5, 2.5
 """Time of the first look at the samples, and time between looks, in time constants of the soma."""

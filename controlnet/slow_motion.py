@@ -109,10 +109,9 @@ def slow_motion(loop: ClosedLoop, reference: Array, inputs: Array, basal: Array,
     """
     plant: Any = loop.plant
     steady = solve_block(loop, reference, plant.rests(inputs, basal), u.copy(), tolerance=_tolerance(plant))
-    edges = np.cumsum(plant.sizes[1:-1])
-    voltages = np.split(steady.x[:, : plant.nneurons], edges, axis=1)
+    voltages = plant.by_layer(steady.x[:, : plant.nneurons])
     E = loop.comparator.sensitivity(steady.y)
-    J = np.split(E @ plant.jacobian(voltages), edges, axis=2)
+    J = plant.by_layer(E @ plant.jacobian(voltages))
     through = [np.asarray(j @ q, np.float64) for j, q in zip(J, plant.feedback, strict=True)]
     with np.errstate(all="ignore"):
         try:
