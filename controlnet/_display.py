@@ -42,8 +42,49 @@ def _compiles(method: str) -> bool:
     return METHODS[method].simulates or METHODS[method].steady or METHODS[method].learning[0] != "none"
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """Write a value as tables show it: floats with four digits, a dash for None.
+
+    Parameters
+    ----------
+    value : object
+        Number, text or None.
+
+    Returns
+    -------
+    str
+        The text.
+    """
     return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def plain_table(title: str) -> Table:
+    """Give an empty table with no vertical lines, so that much goes into 80 columns.
+
+    Parameters
+    ----------
+    title : str
+        What stands above, as it is.
+
+    Returns
+    -------
+    Table
+        To be filled.
+    """
+    return Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def print_plain(*lines: str) -> None:
+    """Print lines as they are: not broken at the terminal's edge, not coloured, brackets no markup.
+
+    Parameters
+    ----------
+    *lines : str
+        One after the other.
+    """
+    console = Console()
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 class Lines(Remarks):
@@ -61,7 +102,7 @@ class Lines(Remarks):
 
     def on_epoch(self, epoch: Epoch) -> None:
         results = epoch._asdict()
-        values = (f"{name} {_number(results[name])}" for name in _columns([results]) if results[name] is not None)
+        values = (f"{name} {number(results[name])}" for name in _columns([results]) if results[name] is not None)
         print(f"{self._method}: {', '.join(values)}", file=sys.stderr, flush=True)
 
 
@@ -128,26 +169,24 @@ def show_summary(summary: Mapping[str, Any]) -> None:
         As stored in the run.
     """
     title = f"{summary['experiment']}, seed {summary['seed']}"
-    # Nothing is cut at 80 columns: no vertical lines, and the epochs stand below.
-    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = plain_table(title)  # the epochs stand below, so that nothing is cut at 80 columns
     table.add_column("method", no_wrap=True)
     methods = {summary["method"]: summary, **summary.get("peers", {})}
     names = _columns(list(methods.values()))[1:]
     for name in names:
         table.add_column(HEADINGS[name], justify="right", no_wrap=True)
     for method, results in methods.items():
-        table.add_row(escape(str(method)), *(_number(results.get(name)) for name in names))
-    console = Console()
-    console.print(table)
-    console.print(f"after {summary['epochs']} epochs", highlight=False)
+        table.add_row(escape(str(method)), *(number(results.get(name)) for name in names))
+    Console().print(table)
+    print_plain(f"after {summary['epochs']} epochs")
     for method, results in methods.items():
         if results.get("simulated"):
             counts = (results[name] for name in ("converged", "diverged", "simulated"))
             words = "{}: the controller settled on {} and ran away on {} of {} training samples of the last epoch"
-            console.print(words.format(method, *counts), soft_wrap=True, highlight=False, markup=False)
+            print_plain(words.format(method, *counts))
         if "error" in results:
-            console.print(f"{method}: {results['error']}", soft_wrap=True, highlight=False, markup=False)
-    console.print(f"run: {summary['run']}", soft_wrap=True, highlight=False, markup=False)
+            print_plain(f"{method}: {results['error']}")
+    print_plain(f"run: {summary['run']}")
 
 
 def show_rows(title: str, rows: Mapping[str, str]) -> None:
@@ -183,147 +222,5 @@ def show_history(history: Sequence[Mapping[str, Any]]) -> None:
     for name in names:
         table.add_column(HEADINGS[name], justify="right")
     for row in history:
-        table.add_row(*(_number(row[name]) for name in names))
+        table.add_row(*(number(row[name]) for name in names))
     Console().print(table)
-
-
-def show_bench(report: Mapping[str, Any]) -> None:
-    """Print the speed figures of this machine.
-
-    Parameters
-    ----------
-    report : mapping
-        As `controlnet.bench.report.report` gives it.
-    """
-    console, rows = Console(), report["rows"]
-    table = Table(title="speed", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("row", no_wrap=True)
-    for heading in ("time", "floor/peer", "ratio", "at most", "MB"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column()
-    for row in rows:
-        table.add_row(row["name"], *_figures(row), VERDICTS[row["met"]])
-    console.print(table)
-    grid = Table(show_header=False, box=None, padding=(0, 1))
-    for row in rows:
-        grid.add_row(row["name"], escape(_about(row)))
-    console.print(grid)
-    words = f"{report['machine']['cpu']}, {report['threads']} threads; medians of at least {report['rounds']} rounds"
-    words += " (quick)" if report["quick"] else ""
-    words += f"; {report['load']:.1f} cores were busy before" if (report["load"] or 0) > BUSY else ""
-    console.print(words, soft_wrap=True, highlight=False, markup=False)
-
-
-BUSY = 0.5
-"""Cores; above that the figures of a machine are worth less."""
-VERDICTS = {True: "[green]met", False: "[bold red]missed", None: ""}
-
-
-def _figures(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Give times, ratio, bound and memory of a row; the bound of a row without floor or peer is a time."""
-    against = row["floor_seconds"] or row["peer_seconds"]
-    form = _seconds if against is None else _ratio
-    return _seconds(row["seconds"]), _seconds(against), _ratio(row["ratio"]), form(row["bound"]), _megabytes(row)
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return "–"
-    scale, unit = next(((scale, unit) for scale, unit in ((1, "s"), (1e3, "ms")) if value * scale >= 1), (1e6, "µs"))
-    return f"{value * scale:.3g} {unit}"
-
-
-def _ratio(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.2f}" if value > 0.5 else f"1/{1 / value:.3g}"
-
-
-def _megabytes(row: Mapping[str, Any]) -> str:
-    if row["peak_mb"] is None:
-        return "–"
-    return f"{row['peak_mb']:.0f}" + (f"/{row['bound_mb']:.0f}" if row["bound_mb"] else "")
-
-
-def _about(row: Mapping[str, Any]) -> str:
-    """Say what a row is, against which other row, how many samples were found, and what stands in the way."""
-    words = row["title"] + (f", against {row['against']}" if row["peer_seconds"] else "")
-    if row["found_percent"] is not None:
-        least = f" (at least {row['bound_found_percent']:g} %)" if row["bound_found_percent"] else ""
-        words += f"; found in {row['found_percent']:.4g} % of the samples{least}"
-    return words + (f"; limited by {row['limited_by']}" if row["met"] is False and row["limited_by"] else "")
-
-
-def show_growth(growth: Mapping[str, Any]) -> None:
-    """Print how time and memory grow.
-
-    Parameters
-    ----------
-    growth : mapping
-        As `controlnet.bench.growth.Growth.as_dict` gives it.
-    """
-    table = Table(title="growth", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("time against", "from", "to", "exponent", "bounds"):
-        table.add_column(heading, justify="left" if heading == "time against" else "right")
-    table.add_column()
-    for each in growth["series"]:
-        ends = (str(each["numbers"][end]) for end in (0, -1))
-        bounds = "{} to {}".format(*growth["bounds"])
-        table.add_row(each["name"], *ends, f"{each['exponent']:.2f}", bounds, VERDICTS[each["met"]])
-    console, memory = Console(), growth["memory"]
-    console.print(table)
-    if memory["grown_mb"] is not None:
-        least, *_, most = memory["mb_by_steps"]
-        words = f"memory from {least} to {most} steps: {memory['grown_mb']:+.1f} MB, "
-        console.print(words + f"at most {memory['bound_mb']:g}: {VERDICTS[memory['met']]}", highlight=False)
-
-
-SEEN = {
-    "samples": "samples",
-    "converged": "  with a steady state",
-    "condition_one": "condition 1: deviation of the norms",
-    "condition_two": "condition 2: share of Q in the row space of J",
-    "null_space_ratio": "share of Q u in the null space of J",
-    "stable": "stable, network at rest: samples",
-    "abscissa": "  spectral abscissa, mean",
-    "abscissa_worst": "  spectral abscissa, largest",
-    "loop_samples": "whole loop: samples",
-    "loop_stable": "  stable",
-    "loop_abscissa_worst": "  spectral abscissa, largest",
-    "loop_radius_worst": "  spectral radius of a step, largest",
-    "angle_to_bp": "update to BP, degrees",
-    "angle_to_gn": "  to GN",
-    "angle_to_mn": "  to MN",
-    "feedback_angle_to_transpose": "Q to J^T, degrees",
-    "feedback_angle_to_pseudoinverse": "  to J^+",
-}
-
-
-def show_examined(found: Mapping[str, Any]) -> None:
-    """Print what was seen of a run, with a verdict for each condition.
-
-    Parameters
-    ----------
-    found : mapping
-        What `Examined.as_dict` gave, with ``files`` if plots were written.
-    """
-    title = f"{found['experiment']}, {found['method']}, seed {found['seed']}"
-    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    rows = found["epochs"]
-    for epoch in rows:
-        table.add_column(f"epoch {epoch}", justify="right", no_wrap=True)
-    for name, heading in SEEN.items():
-        if any(name in row for row in rows.values()):
-            whole = name in ("samples", "converged", "stable", "loop_samples", "loop_stable")
-            values = (row.get(name) for row in rows.values())
-            table.add_row(heading, *(_number(int(v) if whole and v is not None else v) for v in values))
-    console = Console()
-    console.print(table)
-    for epoch, sentences in found["verdicts"].items():
-        for sentence in sentences:
-            console.print(f"epoch {epoch}: {sentence}", soft_wrap=True, highlight=False, markup=False)
-    if found["recorded"]:
-        console.print(f"recorded during training: {len(found['recorded']['epoch'])} looks", highlight=False)
-    for file in found.get("files", ()):
-        console.print(file, soft_wrap=True, highlight=False, markup=False)

@@ -14,20 +14,14 @@ import click
 from click.core import ParameterSource
 
 from . import __version__
+from ._commands.analyze import analyze
+from ._commands.bench import bench
 from ._commands.compare import compare
-from ._commands.options import DATA_DIR
+from ._commands.options import DATA_DIR, EPOCHS, JSON, METHOD, QUIET, SET, THREADS, Failure
 from ._commands.sweep import sweep
 from ._commands.table import table
 from ._commands.tune import tune
 from .errors import ControlNetError, DivergedError, LearningDivergedError
-
-
-class _Failure(click.ClickException):
-    """An error that a person can act on, in one line."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # of the class only as far as click's types go
 
 
 class _Commands(click.Group):
@@ -37,17 +31,17 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (DivergedError, LearningDivergedError) as error:
-            raise _Failure(str(error), 3) from None
+            raise Failure(str(error), 3) from None
         except ControlNetError as error:
-            raise _Failure(str(error), 2) from None
+            raise Failure(str(error), 2) from None
         except KeyboardInterrupt:
-            raise _Failure("interrupted", 130) from None
+            raise Failure("interrupted", 130) from None
         except MemoryError as error:
-            raise _Failure(f"out of memory: {error or 'take a smaller network or batch'}", 2) from None
+            raise Failure(f"out of memory: {error or 'take a smaller network or batch'}", 2) from None
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise _Failure(f"{error.filename or 'file'}: {error.strerror or error}", 2) from None
+            raise Failure(f"{error.filename or 'file'}: {error.strerror or error}", 2) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,10 +55,10 @@ def main() -> None:
 
 @main.command()
 @click.argument("experiment", default="digits")
-@click.option("--method", "-m", help="Method instead of the experiment's; see `controlnet list`.")
+@METHOD
 @click.option("--seed", type=click.IntRange(min=0), help="Seed instead of the experiment's.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs instead of the experiment's.")
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change one setting; may be repeated.")
+@EPOCHS
+@SET
 @click.option("--from", "source", type=click.Path(path_type=Path), metavar="RUN", help="Run again what a run holds.")
 @click.option(
     "--resume",
@@ -76,9 +70,9 @@ def main() -> None:
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run; new below runs/ if not given."
 )
 @DATA_DIR
-@click.option("--threads", type=click.IntRange(min=1), help="Number of threads; the result does not depend on it.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-@click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
+@THREADS
+@JSON
+@QUIET
 @click.option("--dry-run", is_flag=True, help="Print the resolved settings and stop.")
 def run(
     experiment: str,
@@ -100,7 +94,7 @@ def run(
     from .experiments.running import continue_experiment, new_folder, run_experiment
 
     if resume and (source or out):
-        raise _Failure("--resume goes on in the folder of the run: no --from or --out with it", 2)
+        raise Failure("--resume goes on in the folder of the run: no --from or --out with it", 2)
     plan = _plan(experiment, source, resume, method=method, seed=seed, epochs=epochs, overrides=overrides)
     if dry_run:
         click.echo(json.dumps(to_store(plan)) if as_json else as_toml(plan), nl=as_json)
@@ -113,7 +107,7 @@ def run(
             else:
                 summary = run_experiment(plan, folder=folder, watcher=watcher, data_dir=data_dir, threads=threads)
     except KeyboardInterrupt:
-        raise _Failure(f"interrupted{_kept(folder)}", 130) from None
+        raise Failure(f"interrupted{_kept(folder)}", 130) from None
     if as_json:
         click.echo(json.dumps(summary))
     else:
@@ -149,7 +143,7 @@ def _plan(experiment: str, source: Path | None, resume: Path | None, **changes: 
     given = click.get_current_context().get_parameter_source("experiment") == ParameterSource.COMMANDLINE
     if given or any(value not in (None, ()) for value in changes.values()):
         does = "--resume goes on with" if resume else "--from repeats"
-        raise _Failure(f"{does} a run as it was: no EXPERIMENT, --method, --seed, --epochs or --set with it", 2)
+        raise Failure(f"{does} a run as it was: no EXPERIMENT, --method, --seed, --epochs or --set with it", 2)
     return from_stored(read_run(stored).settings)
 
 
@@ -165,7 +159,7 @@ def _watcher(quiet: bool) -> Any:
 
 
 @main.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON
 def list_(as_json: bool) -> None:
     """List experiments, methods, datasets, figures, plants and controllers."""
     from .controllers import CONTROLLERS
@@ -196,7 +190,7 @@ def list_(as_json: bool) -> None:
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON
 def show(run: Path, as_json: bool) -> None:
     """Show settings, history and summary of RUN, a folder or its run.h5."""
     from .experiments import as_toml, from_stored
@@ -208,7 +202,7 @@ def show(run: Path, as_json: bool) -> None:
         click.echo(json.dumps({name: getattr(stored, name) for name in names}))
         return
     if missing := {"experiment", "method", "seed"} - stored.summary.keys():
-        raise _Failure(f"{run}: not made by `controlnet run`: its summary lacks {', '.join(sorted(missing))}", 2)
+        raise Failure(f"{run}: not made by `controlnet run`: its summary lacks {', '.join(sorted(missing))}", 2)
     from ._display import show_history, show_summary
 
     click.echo(as_toml(from_stored(stored.settings)))
@@ -220,55 +214,13 @@ def show(run: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--at", type=click.IntRange(min=0), metavar="EPOCH", help="Epoch to look at; the last if not given.")
-@click.option("--samples", type=click.IntRange(min=1), help="Training samples to look at; as RUN's settings say.")
-@click.option("--plot", type=click.Path(path_type=Path), metavar="DIR", help="Write plots there, as SVG and PNG.")
-@click.option("--data-dir", type=click.Path(path_type=Path), envvar="CONTROLNET_DATA", show_envvar=True, metavar="DIR")
-@click.option("--threads", type=click.IntRange(min=1), help="Number of threads; the result does not depend on it.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def analyze(
-    run: Path,
-    at: int | None,
-    samples: int | None,
-    plot: Path | None,
-    data_dir: Path | None,
-    threads: int | None,
-    as_json: bool,
-) -> None:
-    """Look at the network of RUN under control: conditions, stability and alignment, before learning and after.
-
-    An epoch that is neither the first nor the last is trained up to once more.
-    """
-    from .experiments.examining import examine
-
-    if plot is not None:
-        from .pictures.files import prepare
-
-        prepare(plot)
-    examined = examine(run, at=at, samples=samples, data_dir=data_dir, threads=threads)
-    files: list[str] = []
-    if plot is not None:
-        from .experiments.examined_plots import draw_all
-
-        files = [str(file) for file in draw_all(examined, plot)]
-    found = examined.as_dict() | ({"files": files} if plot is not None else {})
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    from ._display import show_examined
-
-    show_examined(found)
-
-
-@main.command()
 @click.argument("name", default="all")
 @click.option("--quick", is_flag=True, help="Shorter trainings on fewer samples, which show the same.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default="figures", metavar="DIR", help="Where; figures/ if not given."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of networks and data; 0 if not given.")
-@click.option("--threads", type=click.IntRange(min=1), help="Number of threads; the result does not depend on it.")
+@THREADS
 def figure(name: str, quick: bool, out: Path, seed: int, threads: int | None) -> None:
     """Draw a figure of the papers as SVG, PNG and PDF, its data beside it as CSV: NAME, or all of them.
 
@@ -281,64 +233,8 @@ def figure(name: str, quick: bool, out: Path, seed: int, threads: int | None) ->
             click.echo(file)
 
 
-@main.command()
-@click.option(
-    "--quick", is_flag=True, help="Fewer rows and rounds, memory only where it has a bound; less than a minute."
-)
-@click.option("--rows", "names", multiple=True, metavar="NAME[,NAME...]", help="Only these rows; may be repeated.")
-@click.option("--threads", type=click.IntRange(min=1), help="Number of threads; all cores if not given.")
-@click.option(
-    "--growth",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Measure how time and memory grow instead, and write growth.svg, .png and .csv there.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def bench(quick: bool, names: tuple[str, ...], threads: int | None, growth: Path | None, as_json: bool) -> None:
-    """Measure the speed on this machine.
-
-    Each time is held against that of the same matrix products alone, or of a peer, taken in turn on the same threads.
-    A missed bound is marked; the exit code stays 0.
-    """
-    if growth is not None:
-        if names:
-            raise _Failure("--growth measures growth alone: no --rows with it", 2)
-        _bench_growth(growth, threads, quick, as_json)
-        return
-    from .bench.report import report
-
-    def tell(name: str, number: int, rows: int) -> None:
-        click.echo(f"bench: {number}/{rows} {name}", err=True)
-
-    found = report(",".join(names).split(",") if names else (), threads=threads, quick=quick, on_row=tell)
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    from ._display import show_bench
-
-    show_bench(found)
-
-
-def _bench_growth(folder: Path, threads: int | None, quick: bool, as_json: bool) -> None:
-    from .bench.growth import grow, write
-    from .pictures.files import prepare
-
-    prepare(folder)
-    growth = grow(threads, quick=quick, on_series=lambda name: click.echo(f"bench: {name}", err=True))
-    files = [str(file) for file in write(growth, folder)]
-    if as_json:
-        click.echo(json.dumps(growth.as_dict() | {"files": files}))
-        return
-    from ._display import show_growth
-
-    show_growth(growth.as_dict())
-    click.echo("\n".join(files))
-
-
-main.add_command(compare)
-main.add_command(tune)
-main.add_command(sweep)
-main.add_command(table)
+for command in (analyze, bench, compare, sweep, table, tune):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

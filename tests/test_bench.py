@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from controlnet._display import show_bench
+from controlnet._commands._bench_report import show_bench
 from controlnet._parallel import one_blas_thread
 from controlnet.bench import growth as growth_module
 from controlnet.bench import start, work

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import requests
@@ -347,3 +348,23 @@ def test_show_says_that_a_run_was_cut_short(monkeypatch: pytest.MonkeyPatch, sto
 def test_help_and_version(arguments: tuple[str, ...]) -> None:
     shown = done(*arguments).stdout
     assert (__version__ if "--version" in arguments else "Usage: ") in shown
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_every_option_says_what_it_does(name: str) -> None:
+    options = (each for each in main.commands[name].params if isinstance(each, click.Option))
+    assert [option.name for option in options if not option.help] == []
+
+
+def test_a_shared_option_says_the_same_everywhere() -> None:
+    said: dict[str, set[Any]] = {
+        "method": set(),
+        "overrides": set(),
+        "data_dir": set(),
+        "as_json": set(),
+        "quiet": set(),
+    }
+    for option in (each for command in main.commands.values() for each in command.params):
+        if option.name in said:
+            said[option.name].add((getattr(option, "help", None), *option.opts))
+    assert {name: len(texts) for name, texts in said.items()} == dict.fromkeys(said, 1)

@@ -1,1 +1,1 @@
-"""Commands that work on many runs, a module each: parse, call the experiments, print."""
+"""Commands, a module each: parse and call. What one prints stands beside it, in `_NAME_report`."""

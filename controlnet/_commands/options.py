@@ -1,4 +1,4 @@
-"""Options that commands share, and what the commands on many runs have in common."""
+"""Options that commands share, the error that ends a command, and what the commands on many runs have in common."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from typing import Any
 
 import click
 
+METHOD = click.option("--method", "-m", help="Method instead of the experiment's; see `controlnet list`.")
+EPOCHS = click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs instead of the experiment's.")
+SET = click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change one setting; may be repeated."
+)
 DATA_DIR = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -15,7 +20,11 @@ DATA_DIR = click.option(
     metavar="DIR",
     help="Folder with the dataset's files.",
 )
+THREADS = click.option(
+    "--threads", type=click.IntRange(min=1), help="Number of threads; the result does not depend on it."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+QUIET = click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
 WORKERS = click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="Processes; as many as cores if not given."
 )
@@ -24,6 +33,22 @@ SCHEDULER = click.option(
     metavar="ADDRESS",
     help="Use Dask: tcp://HOST:PORT or tls://HOST:PORT, or local. Needs controlnet[cluster].",
 )
+
+
+class Failure(click.ClickException):
+    """An error that a person can act on, in one line.
+
+    Parameters
+    ----------
+    message : str
+        What went wrong, and what to do.
+    exit_code : int
+        What the command ends with.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # of the class only as far as click's types go
 
 
 def check_place(workers: int | None, scheduler: str | None) -> dict[str, Any]:
@@ -58,7 +83,7 @@ def check_place(workers: int | None, scheduler: str | None) -> dict[str, Any]:
     return {"workers": workers, "scheduler": scheduler}
 
 
-def interruption(done: int, wanted: int) -> click.ClickException:
+def interruption(done: int, wanted: int) -> Failure:
     """Give the error of a command on many runs that was stopped.
 
     Parameters
@@ -68,10 +93,8 @@ def interruption(done: int, wanted: int) -> click.ClickException:
 
     Returns
     -------
-    ClickException
+    Failure
         One line and the exit code 130.
     """
     words = f"interrupted: {done} of {wanted} runs are finished; the same command goes on with the rest"
-    failure = click.ClickException(words)
-    failure.exit_code = 130  # type: ignore[misc]  # of the class only as far as click's types go
-    return failure
+    return Failure(words, 130)
