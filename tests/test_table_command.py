@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,74 @@ def test_workers_make_the_same_records() -> None:
     assert one["values"] == other["values"]
 
 
-def test_a_run_that_was_made_otherwise_is_taken_with_a_note() -> None:
-    run = ["run", "dfc/mnist/bp", "--epochs", "1", "--data-dir", "data", "--out", "own", "--seed", "5", "-q"]
+def train(out: str, *more: str, experiment: str = "dfc/mnist/bp") -> None:
+    run = ["run", experiment, "--epochs", "1", "--data-dir", "data", "--out", out, "--seed", "5", "-q", *more]
     assert CliRunner().invoke(main, run).exit_code == 0
-    found = cell(
-        "dfc", "--rows", "bp", "--columns", "mnist", "--out", "kept", "--take", "own", "--note", "few", "--print"
-    )
-    assert len(found["values"]) == 1 and found["notes"] == ["few"]
+
+
+TAKE = ("dfc", "--rows", "bp", "--columns", "mnist", "--out", "kept", "--take")
+
+
+def test_a_run_that_was_made_otherwise_is_taken_with_a_note_and_nothing_is_run() -> None:
+    train("own")
+    for _ in range(2):
+        taken = call(*TAKE, "own", "--note", "few", "--json")
+        (found,) = json.loads(taken.stdout)["cells"]
+        assert len(found["values"]) == 1 and found["notes"] == ["few"] and taken.stderr == ""
+    assert cell(*TAKE, "own")["notes"] == ["few"]
+    assert os.listdir("kept") == ["dfc"]
+
+
+def test_a_run_of_other_settings_is_taken_beside_the_first_and_said_to_fit_no_cell() -> None:
+    """Both have the same experiment, seed and number of epochs."""
+    train("own")
+    train("other", "--set", "optimizer.learning_rate=0.5")
+    call(*TAKE, "own")
+    kept = Path("kept/dfc/mnist/bp/seed5-1epochs.json")
+    before = kept.read_bytes()
+    taken = call(*TAKE, "other")
+    beside = kept.with_stem("seed5-1epochs-2")
+    words = f"{beside}: kept, but table dfc has no cell for a run of these settings\n"
+    assert taken.stderr == words and kept.read_bytes() == before and beside.is_file()
+    assert len(cell(*TAKE, "own")["values"]) == 1
+
+
+@pytest.mark.parametrize("folder", ["..", "elsewhere/../..", "{absolute}"])
+def test_a_run_of_a_file_elsewhere_is_kept_in_the_folder(folder: str, tmp_path: Path) -> None:
+    Path("work/elsewhere").mkdir(parents=True)
+    os.rename("data", "work/data")
+    Path("mine.toml").write_text('base = "dfc/mnist/bp"\n')
+    os.chdir("work")
+    train("own", experiment=f"{folder.format(absolute=tmp_path)}/mine.toml")
+    before = {path for path in tmp_path.rglob("*") if "kept" not in path.parts}
+    assert cell(*TAKE, "own")["values"]
+    assert {path for path in tmp_path.rglob("*") if "kept" not in path.parts} == before
+    assert Path("kept/mine/seed5-1epochs.json").is_file()
+
+
+def test_a_run_without_validation_history_is_null_in_json() -> None:
+    call(*BP, "--seeds", "1")
+    (kept,) = Path("kept").rglob("seed*.json")
+    content = json.loads(kept.read_text())
+    del content["history"]["validation_error_percent"], content["history"]["validation_loss"]
+    kept.write_text(json.dumps(content))
+    shown = call(*BP, "--print", "--json").stdout
+    assert json.loads(shown, parse_constant=pytest.fail)["cells"][0]["at_best_validation"] == [None]
+
+
+def test_a_damaged_record_is_one_line() -> None:
+    call(*BP, "--seeds", "1")
+    (kept,) = Path("kept").rglob("seed*.json")
+    content = json.loads(kept.read_text())
+    kept.write_text(json.dumps(content | {"result": content["result"] | {"test_error_percent": "x"}}))
+    result = call(*BP, "--print", code=2)
+    assert str(kept) in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_help_says_what_is_run_and_what_is_not() -> None:
+    shown = " ".join(call("--help").stdout.split())
+    assert "runs what is missing" in shown and "takes days" in shown
+    assert "With --print, and with --take, nothing is run." in shown
 
 
 def test_dask_makes_the_same_records() -> None:
@@ -142,6 +204,9 @@ def test_no_number_is_cut_where_the_terminal_is_narrow(
         (("dfc", "--print", "--take", "nothing"), "nothing"),
         (("dfc", "--scheduler", "nowhere"), "--scheduler: expected local, tcp://host:port or tls://host:port"),
         (("dfc", "--scheduler", "tls://a:1", "--workers", "2"), "--workers: a running scheduler has its own workers"),
+        (("dfc", "--print", "--json", "--latex"), "--json, --markdown and --latex, got --json and --latex"),
+        (("dfc", "--print", "--json", "--markdown"), "got --json and --markdown"),
+        (("dfc", "--print", "--latex", "--markdown"), "got --markdown and --latex"),
     ],
 )
 def test_bad_input_is_one_line(arguments: tuple[str, ...], line: str) -> None:

@@ -1,51 +1,25 @@
-"""The papers' tables: which runs they need, what is kept of each, and how ours stand beside the paper's."""
+"""The papers' tables: which runs they need, and how ours stand beside the paper's."""
 
 from __future__ import annotations
 
 import json
 import math
-import tempfile
-from pathlib import Path
+import re
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from table_records import changed, record
 
-from controlnet.errors import InputError, StorageError
+from controlnet.errors import InputError
 from controlnet.experiments import catalogue, resolve, to_store
 from controlnet.reproduction.published import paper_table
-from controlnet.reproduction.records import Record, read_records, record_of, write_record
-from controlnet.reproduction.tables import FAST, cells, chosen_names, jobs, missing
+from controlnet.reproduction.records import Record
+from controlnet.reproduction.tables import FAST, cells, chosen_names, fits, jobs, missing
 from controlnet.reproduction.texts import HEADINGS, as_latex, as_markdown, lines
-from controlnet.storage import Run
 
 TABLES = ("dfc", "strong-dfc")
-EXPERIMENT = "dfc/mnist/bp"
-HISTORY: dict[str, list[float | None]] = {
-    "train_loss": [0.5, 0.2, 0.3],
-    "validation_error_percent": [3.0, 2.0, 2.5],
-    "test_error_percent": [3.5, 2.1, 2.0],
-}
-
-
-def record(experiment: str = EXPERIMENT, seed: int = 0, epochs: int = 100, note: str = "", **result: Any) -> Record:
-    """Make a record as a run of an experiment of the catalogue would leave it."""
-    stored = to_store(resolve(experiment, seed=seed, epochs=epochs))
-    result = {"test_error_percent": 2.0, "seconds": 60.0} | result
-    return Record(experiment, stored["method"], seed, epochs, result, HISTORY, stored, {}, note)
-
-
-def run(epochs: int = 3, planned: int = 5, complete: bool = False, **settings: Any) -> Run:
-    stored = to_store(resolve(EXPERIMENT, seed=4, epochs=planned)) | settings
-    history = [
-        {"epoch": i + 1, "train_loss": 1 / (i + 3), "test_error_percent": 2.0, "seconds": 0.5} for i in range(epochs)
-    ]
-    summary = {"test_error_percent": 2.0, "seconds": 1.5, "run": "somewhere/run.h5", "peers": {}}
-    provenance = {"argv": ["/home/someone/controlnet"], "cpu": "a processor", "cores": 2}
-    return Run(stored, 4, summary, history, {"W0": np.zeros(2)}, {}, provenance, complete)
 
 
 # --- what the papers report
@@ -121,49 +95,6 @@ def test_unknown_tables_rows_and_columns_are_named() -> None:
     assert chosen_names([], table.columns, "columns") == list(table.columns)
 
 
-# --- what is kept of a run
-
-
-@given(st.integers(1, 5), st.text(max_size=20), st.floats(allow_nan=False, allow_infinity=False))
-def test_records_read_back(epochs: int, note: str, loss: float) -> None:
-    kept = record(epochs=epochs, note=note, train_loss=loss)
-    with tempfile.TemporaryDirectory() as folder:
-        path = write_record(Path(folder), kept)
-        assert path.relative_to(folder) == Path(f"{EXPERIMENT}/seed0-{epochs}epochs.json")
-        (again,) = read_records(Path(folder))
-    assert msgspec.json.encode(again) == msgspec.json.encode(kept)
-
-
-def test_a_run_that_was_cut_short_counts_as_one_of_fewer_epochs() -> None:
-    short, whole = record_of(run(3, planned=5)), record_of(run(3, planned=3, complete=True))
-    assert short.epochs == 3 and short.settings == whole.settings and short.identity == whole.identity
-    assert short.history == {
-        "train_loss": [0.333333, 0.25, 0.2],
-        "test_error_percent": [2.0, 2.0, 2.0],
-        "seconds": [0.5, 0.5, 0.5],
-    }
-
-
-def test_a_record_has_no_paths_of_the_machine() -> None:
-    kept = record_of(run(), note="a note")
-    assert "run" not in kept.result and "peers" not in kept.result and "argv" not in kept.machine
-    assert kept.machine["cpu"] == "a processor" and kept.note == "a note"
-
-
-def test_a_run_without_an_epoch_is_refused() -> None:
-    with pytest.raises(StorageError, match="no epoch is complete"):
-        record_of(run(0))
-
-
-@pytest.mark.parametrize("content", ["", "{}", '{"experiment": 3}', "[1, 2]", "\x00\xff"])
-def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
-    path = write_record(tmp_path, record())
-    path.write_text(content, encoding="latin-1")
-    with pytest.raises(StorageError) as caught:
-        read_records(tmp_path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
-
-
 # --- what a table needs, and what it shows
 
 
@@ -198,16 +129,17 @@ def test_fast_jobs_take_the_fast_variants_where_there_are_some() -> None:
 
 def test_means_and_deviations_are_those_of_the_seeds() -> None:
     errors = (2.0, 2.2, 2.4)
-    found = cell([record(seed=i, test_error_percent=error) for i, error in enumerate(errors)])
-    assert found.values == errors and (found.epochs, found.planned, found.fast) == (100, 100, False)
+    records = [record("strong-dfc/mnist/bp", i, 40, test_error_percent=error) for i, error in enumerate(errors)]
+    found = cell(records, table="strong-dfc")
+    assert found.values == found.ours == errors and (found.epochs, found.planned, found.fast) == (40, 40, False)
     assert (found.mean, found.std) == (pytest.approx(np.mean(errors)), pytest.approx(np.std(errors, ddof=1)))
     assert found.chosen == (2.1, 2.1, 2.1)
-    assert found.deviation == pytest.approx((2.2 - 2.08) / 0.15)
+    assert found.deviation == pytest.approx((2.2 - 1.83) / 0.11)
     assert json.loads(json.dumps(found.as_dict()))["seconds"] == 60.0
 
 
-def cell(records: list[Record], row: str = "bp", column: str = "mnist") -> Any:
-    return cells(paper_table("dfc"), [row], [column], records)[row, column]
+def cell(records: list[Record], row: str = "bp", column: str = "mnist", table: str = "dfc") -> Any:
+    return cells(paper_table(table), [row], [column], records)[row, column]
 
 
 def test_longer_runs_count_before_shorter_and_published_before_fast() -> None:
@@ -223,6 +155,56 @@ def test_runs_of_the_same_settings_count_wherever_they_belong() -> None:
     assert cell([record("dfc/mnist/dfc-fast")], "dfc-ss").fast
 
 
+def test_the_steady_state_of_one_fast_variant_fills_the_cell_of_the_other() -> None:
+    for column in ("fashion-mnist", "mnist-autoencoder", "mnist-train-loss"):
+        kept = record(f"dfc/{column}/dfc-fixed-fast", epochs=25, test_loss=0.1, train_loss=0.1)
+        assert len(cell([kept], "dfc-fixed-ss", column).values) == 1
+        wanted = jobs(paper_table("dfc"), ["dfc-fixed-ss"], [column], seeds=1, epochs=25, fast=True)
+        assert not missing(wanted, [kept])
+
+
+def test_one_run_of_a_seed_counts() -> None:
+    twice = [record("dfc/mnist/dfc-fast"), record("dfc/mnist/dfc-ss-fast"), record("dfc/mnist/dfc-fast")]
+    found = cell([*twice, record("dfc/mnist/dfc-fast", seed=1, test_error_percent=3.0)], "dfc-ss")
+    assert found.values == (2.0, 3.0) and found.notes == ()
+
+
+def made_at(kept: Record, time: str) -> Record:
+    return msgspec.structs.replace(kept, machine={"time": time})
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_runs_of_one_seed_that_differ_the_newest_counts_and_is_named(order: int) -> None:
+    old = made_at(record(test_error_percent=9.0), "2026-01-01T00:00:00+00:00")
+    new = made_at(record(test_error_percent=2.5), "2026-02-01T00:00:00+00:00")
+    found = cell([old, new][::order])
+    assert found.values == (2.5,) and found.notes == ("one of 2 runs of seed 0",)
+
+
+def test_a_longer_run_counts_as_it_was_after_the_published_epochs() -> None:
+    longer = record(epochs=120, test_error_percent=1.0)
+    longer.history["test_error_percent"][99:] = [2.25, *[1.0] * 20]
+    longer.history["validation_error_percent"][110] = 0.5
+    found = cell([longer])
+    assert (found.values, found.chosen, found.epochs, found.planned) == ((2.25,), (2.1,), 100, 100)
+    assert found.notes == ("epoch 100 of 120",)
+    assert cell([longer, record(epochs=99)]).values == (2.25,)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_run_of_just_the_published_epochs_counts_before_a_longer_one(order: int) -> None:
+    longer = made_at(record(epochs=120), "2026-02-01T00:00:00+00:00")
+    exact = made_at(record(test_error_percent=2.00000001), "2026-01-01T00:00:00+00:00")
+    found = cell([exact, longer][::order])
+    assert found.values == (2.00000001,) and found.notes == ()
+
+
+def test_a_run_fits_a_table_that_has_a_cell_for_it() -> None:
+    table = paper_table("dfc")
+    assert fits(table, record()) and fits(table, record("dfc/mnist-train-loss/dfc-fixed-ss-fast", epochs=3))
+    assert not fits(table, record("strong-dfc/mnist/bp")) and not fits(table, changed(record(), 0.5))
+
+
 def test_runs_of_other_settings_do_not_count() -> None:
     other = record()
     other.settings["optimizer"]["learning_rate"] *= 2
@@ -230,6 +212,7 @@ def test_runs_of_other_settings_do_not_count() -> None:
     unknown = record()
     unknown.settings["something"] = 1
     assert not cell([unknown]).values
+    assert not cell([msgspec.structs.replace(record(epochs=120), settings={"train": 3})]).values
 
 
 def test_of_a_training_loss_the_smallest_is_chosen_and_unknown_ones_are_not_made_up() -> None:
@@ -238,23 +221,43 @@ def test_of_a_training_loss_the_smallest_is_chosen_and_unknown_ones_are_not_made
     ).values()
     assert (found.values, found.chosen) == ((0.3,), (0.2,))
     (unknown,) = cells(
-        paper_table("dfc"), ["bp"], ["mnist-autoencoder"], [record("dfc/mnist-autoencoder/bp", test_loss=0.1)]
+        paper_table("dfc"),
+        ["bp"],
+        ["mnist-autoencoder"],
+        [record("dfc/mnist-autoencoder/bp", epochs=25, test_loss=0.1)],
     ).values()
     assert unknown.values == (0.1,) and math.isnan(unknown.chosen[0])
+    assert unknown.as_dict()["at_best_validation"] == [None]
 
 
 def test_an_empty_cell_says_so() -> None:
     found = cell([])
     assert math.isnan(found.mean) and found.std is None and found.as_dict()["mean"] is None
     (line,) = lines(paper_table("dfc"), {("bp", "mnist"): found}, "mnist")
-    assert line == ("bp", "–", "–", "0", "2.08 ± 0.15", "–", "–", "")
+    assert line == ("bp", "–", "–", "–", "0", "2.08 ± 0.15", "–", "–", "")
 
 
 def test_remarks_name_what_differs_from_the_paper() -> None:
     records = [record("dfc/mnist/dfc-ssa-fast", epochs=20, note="other data")]
     (line,) = lines(paper_table("dfc"), {("dfc-ssa", "mnist"): cell(records, "dfc-ssa")}, "mnist")
-    assert line[4] == "2.25 ± 0.09†" and line[-1] == "fast variant; 20 of 100 epochs; other data"
-    assert line[1:4] == ("2.00", "2.10", "1") and line[5:7] == ("-2.7", "1 min")
+    assert line[5] == "2.25 ± 0.09†" and line[-1] == "fast variant; 20 of 100 epochs; other data"
+    assert line[1:5] == ("2.10", "2.10", "2.00", "1") and line[6:8] == ("-1.6", "1 min")
+
+
+def test_what_the_paper_takes_at_the_best_validation_is_held_against_that() -> None:
+    records = [record(seed=seed, test_error_percent=3.0) for seed in range(2)]
+    unknown = msgspec.structs.replace(record(seed=2, test_error_percent=1.0), history={})
+    found = cell([*records, unknown])
+    assert found.values == (3.0, 3.0, 1.0) and found.ours == (2.1, 2.1) and found.std == 0
+    assert found.deviation == pytest.approx((2.1 - 2.08) / 0.15)
+    plain = found.as_dict()
+    assert (plain["values"], plain["at_last_epoch"], plain["at_best_validation"]) == (
+        [2.1, 2.1],
+        [3.0, 3.0, 1.0],
+        [2.1, 2.1, None],
+    )
+    assert not cell([unknown]).ours and "–" in lines(paper_table("dfc"), {("bp", "mnist"): cell([unknown])}, "mnist")[0]
+    assert not cell(records, "bp", "mnist-train-loss").ours
 
 
 def test_markdown_and_latex_hold_every_row() -> None:
@@ -266,3 +269,24 @@ def test_markdown_and_latex_hold_every_row() -> None:
     assert markdown.count("| " + " | ".join(HEADINGS)) == 2
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
     assert "±" not in latex and latex.count(r"\%]") == 2
+
+
+NOTE = "a|b \\ $x_1$ {y} ^ ~ 5 % # & <b> `c` *d*\nend\x1b"
+
+
+def test_notes_do_not_break_a_row_of_markdown() -> None:
+    table = paper_table("dfc")
+    text = as_markdown(table, cells(table, ["bp"], ["mnist"], [record(note=NOTE)]))
+    (row,) = [line for line in text.splitlines() if line.startswith("| bp")]
+    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) == len(HEADINGS) + 1
+    assert row.endswith(r"a\|b \\ $x\_1$ {y} ^ \~ 5 % # & \<b> \`c\` \*d\* end |")
+
+
+def test_notes_do_not_reach_latex_as_commands() -> None:
+    table = paper_table("dfc")
+    text = as_latex(table, cells(table, ["bp"], ["mnist"], [record(note=NOTE)]))
+    (row,) = [line for line in text.splitlines() if line.startswith("bp &")]
+    assert row.endswith(
+        r"a\textbar{}b \textbackslash{} \$x\_1\$ \{y\} \textasciicircum{} \textasciitilde{} 5 \% \# \& "
+        r"\textless{}b\textgreater{} `c` *d* end \\"
+    )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from .._display import plain_table
 from ..reproduction.published import PaperTable
 from ..reproduction.texts import FOOTNOTE, HEADINGS, Cells, lines
 
-DISPENSABLE = ("best", "time", "seeds")
+DISPENSABLE = ("last", "best", "time", "seeds")
 """Columns that are left out, one after the other, where the terminal is too narrow for whole numbers."""
 
 
@@ -42,7 +42,7 @@ def show_table(paper: PaperTable, cells: Cells) -> None:
 
 
 def _table(title: str, headings: Sequence[str], rows: Sequence[Mapping[str, str]]) -> Table:
-    shown = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown = plain_table(title)
     for heading in headings:
         whole = heading != "remarks"
         widest = max(len(line) for line in (heading, *(row[heading] for row in rows))) if whole else None

@@ -13,7 +13,9 @@ import click
 from .options import DATA_DIR, JSON, SCHEDULER, WORKERS, check_place, interruption
 
 if TYPE_CHECKING:
+    from ..reproduction.published import PaperTable
     from ..reproduction.tables import Job
+    from ..reproduction.texts import Cells
     from ..studies.tasks import Failure
 
 
@@ -42,14 +44,14 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="RUN",
-    help="Keep a run that is there already.",
+    help="Keep a run that is there already, and run nothing.",
 )
-@click.option("--note", default="", help="Kept with the new runs, and shown beside their numbers.")
-@click.option("--print", "print_only", is_flag=True, help="Run nothing; show what there is.")
+@click.option("--note", default="", help="Kept with the runs that are made or taken, and shown beside their numbers.")
+@click.option("--print", "print_only", is_flag=True, help="Run nothing, show what there is.")
 @WORKERS
 @SCHEDULER
-@click.option("--markdown", "form", flag_value="markdown", help="Print Markdown.")
-@click.option("--latex", "form", flag_value="latex", help="Print LaTeX.")
+@click.option("--markdown", is_flag=True, help="Print Markdown.")
+@click.option("--latex", is_flag=True, help="Print LaTeX.")
 @DATA_DIR
 @JSON
 def table(
@@ -65,32 +67,58 @@ def table(
     print_only: bool,
     workers: int | None,
     scheduler: str | None,
-    form: str | None,
+    markdown: bool,
+    latex: bool,
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Reproduce a table of a paper: runs what is missing, keeps what is done, prints ours beside the paper's.
 
+    All that is missing of the whole table takes days: --rows, --columns, --seeds and --epochs ask for less. With
+    --print, and with --take, nothing is run.
+
     What was asked for in an earlier call need not be asked for again: the table is built from the files in DIR.
     """
-    from ..reproduction.making import take
     from ..reproduction.published import paper_table
     from ..reproduction.records import read_records
     from ..reproduction.tables import cells, chosen_names, jobs, missing
 
+    form = _form(json=as_json, markdown=markdown, latex=latex)
     paper = paper_table(name)
     place = check_place(workers, scheduler)
     which = chosen_names(rows, paper.rows, "rows"), chosen_names(columns, paper.columns, "columns")
     for path in taken:
-        take(path, out, note)
+        _take(paper, path, out, note)
     failed: list[Any] = []
-    if not print_only:
+    if not print_only and not taken:
         wanted = missing(jobs(paper, *which, seeds, epochs, fast), read_records(out))
         failed = _made(wanted, out, note, **place, data_dir=data_dir)
     found = cells(paper, *which, read_records(out))
-    _show(paper, found, form, as_json, [str(failure) for failure in failed])
+    _show(paper, found, form, [str(failure) for failure in failed])
     if failed:
         raise click.exceptions.Exit(3 if any(failure.diverged for failure in failed) else 2)
+
+
+def _form(**asked: bool) -> str:
+    """Give the form in which a table is to be printed; two of them contradict each other."""
+    from ..errors import ConfigError
+
+    chosen = [name for name, is_asked in asked.items() if is_asked]
+    if len(chosen) > 1:
+        given = " and ".join(f"--{name}" for name in chosen)
+        raise ConfigError(f"table: expected one of --json, --markdown and --latex, got {given}")
+    return chosen[0] if chosen else "terminal"
+
+
+def _take(paper: PaperTable, path: Path, folder: Path, note: str) -> None:
+    """Keep a run, and tell if the table will not show it."""
+    from ..reproduction.making import take
+    from ..reproduction.records import read_record
+    from ..reproduction.tables import fits
+
+    kept = take(path, folder, note)
+    if not fits(paper, read_record(kept)):
+        click.echo(f"{kept}: kept, but table {paper.name} has no cell for a run of these settings", err=True)
 
 
 def _made(wanted: Sequence[Job], folder: Path, note: str, **where: Any) -> list[Failure]:
@@ -111,15 +139,15 @@ def _made(wanted: Sequence[Job], folder: Path, note: str, **where: Any) -> list[
     return failed
 
 
-def _show(paper: Any, found: Any, form: str | None, as_json: bool, failed: list[str]) -> None:
+def _show(paper: PaperTable, found: Cells, form: str, failed: list[str]) -> None:
     from ..reproduction.texts import as_latex, as_markdown
 
-    forms: dict[str | None, Callable[[Any, Any], str]] = {"markdown": as_markdown, "latex": as_latex}
-    if as_json:
+    forms: dict[str, Callable[[PaperTable, Cells], str]] = {"markdown": as_markdown, "latex": as_latex}
+    if form == "json":
         click.echo(
             json.dumps({"table": paper.name, "cells": [cell.as_dict() for cell in found.values()], "failed": failed})
         )
-    elif form is not None:
+    elif form in forms:
         click.echo(forms[form](paper, found), nl=False)
     else:
         from ._table_report import show_table

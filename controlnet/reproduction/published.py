@@ -18,11 +18,12 @@ class Published(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column: what it is called, and which quantity of a run it holds."""
+    """A column: what it is called, which quantity of a run it holds, and whether at the best validation or the end."""
 
     name: str
     title: str
     quantity: str
+    at_best: bool
 
 
 class Row(NamedTuple):
@@ -93,7 +94,7 @@ def paper_table(name: str) -> PaperTable:
     if name not in tables:
         raise InputError(f"table: expected one of {', '.join(tables)}, got {name!r}")
     table = tables[name]
-    columns = {key: Column(key, each["title"], each["quantity"]) for key, each in table["columns"].items()}
+    columns = {key: Column(name=key, **({"at_best": False} | each)) for key, each in table["columns"].items()}
     given = {row["name"]: row for row in table["rows"]}
     rows = {key: _row(row, given, columns) for key, row in given.items()}
     return PaperTable(name, table["title"], columns, rows)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+import re
+import sys
+from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from .._folder import named_errors, put
 from ..errors import StorageError
 from ..provenance import parts_of
 from ..storage import Run
 from ..studies.tasks import identity
+from .kinds import filled
 
 HISTORY = (
     "train_loss",
@@ -26,7 +32,7 @@ HISTORY = (
     "seconds",
 )
 """Columns of a run's history that are kept, to six digits."""
-MACHINE = ("time", "python", "packages", "source", "platform", "cpu", "cores", "git")
+MACHINE = ("time", "python", "packages", "source", "samples", "platform", "cpu", "cores", "git")
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, eq=False):
@@ -65,6 +71,38 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, eq=False):
         """Name that follows from the settings, as `tasks.identity` gives it."""
         return identity(self.settings)
 
+    @property
+    def time(self) -> str:
+        """When the run began, ISO 8601; empty if nothing says so."""
+        return str(self.machine.get("time") or "")
+
+    def after(self, epochs: int) -> Record:
+        """Give this run as it was after fewer epochs: nothing in it depends on how many were still to come.
+
+        Parameters
+        ----------
+        epochs : int
+            After how many.
+
+        Returns
+        -------
+        Record
+            With the numbers of the history, which have six digits, and a note; itself if it has no more epochs.
+        """
+        if self.epochs <= epochs:
+            return self
+        history = {name: column[:epochs] for name, column in self.history.items()}
+        times = [value for value in history.get("seconds", ()) if value is not None]
+        result = {name: column[-1] for name, column in history.items()}
+        return replace(
+            self,
+            epochs=epochs,
+            result=result | {"epochs": epochs, "seconds": sum(times) if len(times) == epochs else None},
+            history=history,
+            settings=self.settings | {"train": self.settings["train"] | {"epochs": epochs}},
+            note="; ".join(filter(None, (self.note, f"epoch {epochs} of {self.epochs}"))),
+        )
+
 
 def record_of(run: Run, note: str = "") -> Record:
     """Give the short form of a run.
@@ -85,17 +123,20 @@ def record_of(run: Run, note: str = "") -> Record:
     Raises
     ------
     StorageError
-        If no epoch is complete.
+        If no epoch is complete, or it is no run of an experiment.
     """
-    epochs = len(run.history)
+    epochs, where = len(run.history), run.summary.get("run", "the run")
     if not epochs:
-        raise StorageError(f"{run.summary.get('run', 'the run')}: no epoch is complete, nothing to keep")
-    train = run.settings.get("train", {}) | {"epochs": epochs, "compare_with": []}
+        raise StorageError(f"{where}: no epoch is complete, nothing to keep")
+    for name, type_ in (("experiment", str), ("method", str), ("train", dict)):
+        if not isinstance(run.settings.get(name), type_):
+            raise StorageError(f"{where}: its settings do not name {name}: expected a run of an experiment")
+    train = run.settings["train"] | {"epochs": epochs, "compare_with": []}
     settings = {key: value for key, value in run.settings.items() if key not in ("peers", "diagnostics")}
     known = [name for name in HISTORY if any(row.get(name) is not None for row in run.history)]
-    return Record(
-        experiment=str(run.settings["experiment"]),
-        method=str(run.settings["method"]),
+    record = Record(
+        experiment=run.settings["experiment"],
+        method=run.settings["method"],
         seed=run.seed,
         epochs=epochs,
         result={name: value for name, value in run.summary.items() if name not in ("run", "peers")},
@@ -104,6 +145,9 @@ def record_of(run: Run, note: str = "") -> Record:
         machine=_machine(run.provenance),
         note=note,
     )
+    if wrong := _fault(record):
+        raise StorageError(f"{where}: {wrong}: expected a run of an experiment")
+    return record
 
 
 def _machine(provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,34 +158,73 @@ def _machine(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _short(value: Any) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
+    # JSON knows no numbers that are not finite.
+    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
 def write_record(folder: Path, record: Record) -> Path:
-    """Write a record, in place of an older one of the same run.
+    """Write a record, in place of an older one of the same run alone: what else is there is left as it is.
 
     Parameters
     ----------
     folder : Path
         Where all records are.
     record : Record
-        The run.
+        The run; without a note it gets that of the older record.
 
     Returns
     -------
     Path
-        ``folder/EXPERIMENT/seedS-Nepochs.json``.
+        ``folder/EXPERIMENT/seedS-Nepochs.json``, or ``seedS-Nepochs-2.json`` and so on where that is another run's.
+        Of an experiment that is a file EXPERIMENT is the name without folders.
 
     Raises
     ------
     StorageError
-        If it cannot be written.
+        If it cannot be written or could not be read back, or what is there cannot be read.
     """
-    target = folder / record.experiment.removesuffix(".toml") / f"seed{record.seed}-{record.epochs}epochs.json"
-    lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in msgspec.to_builtins(record).items())
-    with named_errors("write to", target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return put(target, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    place = folder / _place(record.experiment)
+    with named_errors("write to", place):
+        place.mkdir(parents=True, exist_ok=True)
+        target, older = _target(place, record)
+        if older is not None:
+            record = replace(record, note=record.note or older.note)
+        lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in msgspec.to_builtins(record).items())
+        content = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+        try:
+            # One file that cannot be read would take the whole table with it.
+            _decoded(content)
+        except StorageError as error:
+            raise StorageError(f"{target}: cannot keep this run: {error}") from None
+        return put(target, content)
+
+
+def _place(experiment: str) -> Path:
+    """Give the folder of an experiment's records, which never leads out of that of all records."""
+    names = [Path(experiment).stem] if experiment.endswith(".toml") else experiment.split("/")
+    safe = [re.sub(r"[^\w .+-]", "_", name) for name in names if name not in ("", ".", "..")]
+    return Path(*safe or ["unnamed"])
+
+
+def _target(place: Path, record: Record) -> tuple[Path, Record | None]:
+    """Give the file of a run, and the older record of it; else the first free file."""
+    for number in count(1):
+        suffix = f"-{number}" if number > 1 else ""
+        target = place / f"seed{record.seed}-{record.epochs}epochs{suffix}.json"
+        if not target.exists():
+            break
+        if _is_same(older := read_record(target), record):
+            return target, older
+    return target, None
+
+
+def _is_same(one: Record, other: Record) -> bool:
+    """Say whether two records are of the same run: of the same settings, and with the same history but for times."""
+    full = [filled(record.settings) or record.settings for record in (one, other)]
+    plain = [json.dumps({**each, "experiment": "", "peers": {}}, sort_keys=True) for each in full]
+    common = (one.history.keys() & other.history.keys()) - {"seconds"}
+    same = bool(common) and all(one.history[name] == other.history[name] for name in common)
+    return same and plain[0] == plain[1]
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -162,14 +245,55 @@ def read_records(folder: Path) -> list[Record]:
     StorageError
         If a file is none.
     """
-    return list(_read(sorted(folder.rglob("seed*-*epochs.json"))))
+    return [read_record(file) for file in sorted(folder.rglob("seed*-*epochs*.json"))]
 
 
-def _read(files: Iterable[Path]) -> Iterable[Record]:
-    for file in files:
-        with named_errors("read", file):
-            content = file.read_bytes()
-        try:
-            yield msgspec.json.decode(content, type=Record)
-        except msgspec.MsgspecError as error:
-            raise StorageError(f"{file}: not the record of a run ({error}): remove it or restore it") from None
+def read_record(file: Path) -> Record:
+    """Read a record.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+
+    Returns
+    -------
+    Record
+        The run.
+
+    Raises
+    ------
+    StorageError
+        If it is none.
+    """
+    with named_errors("read", file):
+        content = file.read_bytes()
+    try:
+        return _decoded(content)
+    except StorageError as error:
+        raise StorageError(f"{file}: not the record of a run ({error}): remove it or restore it") from None
+
+
+def _decoded(content: bytes) -> Record:
+    try:
+        record = msgspec.json.decode(content, type=Record)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise StorageError(str(error)) from None
+    if wrong := _fault(record):
+        raise StorageError(wrong)
+    return record
+
+
+def _fault(record: Record) -> str:
+    """Say what is wrong with the numbers of a record; nothing if nothing is."""
+    if record.epochs < 1:
+        return f"epochs: expected 1 or more, got {record.epochs}"
+    for name in HISTORY:
+        value = record.result.get(name)
+        # Not a number compares as false; True is no number either.
+        if value is not None and not (type(value) in (int, float) and abs(value) <= sys.float_info.max):
+            return f"result.{name}: expected a number, got {value!r:.40}"
+    for name, column in record.history.items():
+        if len(column) != record.epochs:
+            return f"history.{name}: expected {record.epochs} numbers, got {len(column)}"
+    return ""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from statistics import fmean, stdev
 from typing import Any
 
-from ..errors import ConfigError, InputError
-from ..experiments.config import from_stored, resolve, to_store
+from ..errors import InputError
+from ..experiments.config import resolve, to_store
 from ..studies.tasks import identity
+from .kinds import kind, kind_of, published
 from .published import PaperTable, Published
 from .records import Record
 
@@ -55,11 +55,13 @@ class Cell:
         The quantity of the column after the last epoch, of each seed.
     chosen : tuple of float
         The same after the epoch with the smallest error (or loss) on the validation samples; of a training loss the
-        smallest.
+        smallest.  NaN where the record does not tell.
+    at_best : bool
+        Whether the paper reports the latter.
     paper : Published
-        What the paper reports.
+        What it reports.
     epochs, planned : int
-        Number of epochs, and that of the published settings.
+        After how many epochs, and how many the published settings say.
     fast : bool
         Whether steady states were found by root finding, most in single precision, where the paper simulates in double.
     seconds : float or None
@@ -72,6 +74,7 @@ class Cell:
     column: str
     values: tuple[float, ...]
     chosen: tuple[float, ...]
+    at_best: bool
     paper: Published
     epochs: int
     planned: int
@@ -80,14 +83,19 @@ class Cell:
     notes: tuple[str, ...]
 
     @property
+    def ours(self) -> tuple[float, ...]:
+        """What the paper's numbers are held against."""
+        return tuple(value for value in self.chosen if not math.isnan(value)) if self.at_best else self.values
+
+    @property
     def mean(self) -> float:
         """Mean over seeds; NaN if there is no run."""
-        return fmean(self.values) if self.values else float("nan")
+        return fmean(self.ours) if self.ours else math.nan
 
     @property
     def std(self) -> float | None:
         """Standard deviation over seeds, of a sample; None for fewer than two."""
-        return stdev(self.values) if len(self.values) > 1 else None
+        return stdev(self.ours) if len(self.ours) > 1 else None
 
     @property
     def deviation(self) -> float:
@@ -102,14 +110,15 @@ class Cell:
         dict
             As JSON holds them.
         """
-        found = bool(self.values)
+        found = bool(self.ours)
         return {
             "row": self.row,
             "column": self.column,
             "mean": self.mean if found else None,
             "std": self.std,
-            "values": list(self.values),
-            "at_best_validation": list(self.chosen),
+            "values": list(self.ours),
+            "at_last_epoch": list(self.values),
+            "at_best_validation": [None if math.isnan(value) else value for value in self.chosen],
             "paper_mean": self.paper.mean,
             "paper_std": self.paper.std,
             "deviation": self.deviation if found else None,
@@ -188,18 +197,7 @@ def jobs(
 
 
 def _variant(experiment: str, fast: bool) -> str:
-    if not fast or _settings(experiment + FAST) is None:
-        return experiment
-    return experiment + FAST
-
-
-@cache
-def _settings(experiment: str) -> dict[str, Any] | None:
-    """Give the published settings of an experiment; None if there is no such."""
-    try:
-        return to_store(resolve(experiment))
-    except ConfigError:
-        return None
+    return experiment + FAST if fast and published(experiment + FAST) is not None else experiment
 
 
 def missing(wanted: Iterable[Job], records: Iterable[Record]) -> list[Job]:
@@ -217,24 +215,38 @@ def missing(wanted: Iterable[Job], records: Iterable[Record]) -> list[Job]:
     list of Job
         The rest, one of those that are the same run under two names.
     """
-    known = {(_kind_of(record), record.seed, record.epochs) for record in records}
-    rest = [job for job in wanted if (_kind(job.stored), job.seed, job.stored["train"]["epochs"]) not in known]
-    return list({job.identity: job for job in reversed(rest)}.values())[::-1]
+    known = {(kind_of(record), record.seed, record.epochs) for record in records}
+    rest: dict[tuple[str, int, int], Job] = {}
+    for job in wanted:
+        run = kind(job.stored), job.seed, int(job.stored["train"]["epochs"])
+        if run not in known:
+            rest.setdefault(run, job)
+    return list(rest.values())
 
 
-def _kind(stored: dict[str, Any]) -> str:
-    """Name the settings apart from seed, length and what only watches; defaults of later versions are filled in."""
-    try:
-        full = to_store(from_stored({key: value for key, value in stored.items() if key != "diagnostics"}))
-    except ConfigError:
-        return "unknown"
-    train = full["train"] | {"epochs": 1, "compare_with": []}
-    return identity(full | {"seed": 0, "train": train, "diagnostics": {}, "peers": {}})
+def fits(table: PaperTable, record: Record) -> bool:
+    """Say whether a table has a cell for a run.
+
+    Parameters
+    ----------
+    table : PaperTable
+        The table.
+    record : Record
+        The run.
+
+    Returns
+    -------
+    bool
+        Whether it has the settings of one of the table's experiments, or of its fast variant.
+    """
+    experiments = [table.experiment(row, column) for row in table.rows for column in table.columns]
+    return any(kind_of(record) in _kinds(experiment) for experiment in experiments)
 
 
-@cache
-def _kind_of(record: Record) -> str:
-    return _kind(record.settings)
+def _kinds(experiment: str) -> dict[str, bool]:
+    """Give the kinds of run that count for an experiment, and whether each is its fast variant."""
+    variants = ((experiment + FAST, True), (experiment, False))
+    return {kind(stored): fast for name, fast in variants if (stored := published(name)) is not None}
 
 
 def cells(
@@ -255,37 +267,50 @@ def cells(
     -------
     dict of Cell
         By row and column.  Of one experiment the runs with the most epochs count, and at the same number those with
-        the published settings before the fast ones.
+        the published settings before the fast ones.  A run of more epochs than published counts as it was after
+        those, one of just as many before it.  Of each seed one run counts, of several alike the newest.
     """
     return {(row, column): _cell(table, row, column, records) for row in rows for column in columns}
 
 
 def _cell(table: PaperTable, row: str, column: str, records: Sequence[Record]) -> Cell:
     experiment, quantity = table.experiment(row, column), table.columns[column].quantity
-    published = _settings(experiment)
-    planned = int(published["train"]["epochs"]) if published else 0
+    stored = published(experiment)
+    planned = int(stored["train"]["epochs"]) if stored else 0
+    kinds = _kinds(experiment)
     groups: dict[tuple[int, bool], list[Record]] = {}
-    for fast in (False, True):
-        stored = _settings(experiment + FAST * fast)
-        kind = _kind(stored) if stored else None
-        for record in records:
-            if _kind_of(record) == kind:
-                groups.setdefault((min(record.epochs, planned), not fast), []).append(record)
-    (epochs, exact), best = max(groups.items(), default=((0, True), []), key=lambda item: item[0])
-    best = sorted((each for each in best if each.result.get(quantity) is not None), key=lambda each: each.seed)
-    seconds = [record.result["seconds"] for record in best if record.result.get("seconds") is not None]
+    fitting = [record for record in records if kind_of(record) in kinds]
+    # Of each seed the last one counts.
+    for record in sorted(fitting, key=lambda each: (each.epochs <= planned, each.time)):
+        run = record.after(planned)
+        if run.result.get(quantity) is not None:
+            groups.setdefault((run.epochs, not kinds[kind_of(record)]), []).append(run)
+    (epochs, exact), runs = max(groups.items(), default=((0, True), []), key=lambda item: item[0])
+    best = sorted({run.seed: run for run in runs}.values(), key=lambda run: run.seed)
+    seconds = [run.result["seconds"] for run in best if run.result.get("seconds") is not None]
     return Cell(
         row=row,
         column=column,
-        values=tuple(float(record.result[quantity]) for record in best),
-        chosen=tuple(_at_best(record, quantity) for record in best),
+        values=tuple(float(run.result[quantity]) for run in best),
+        chosen=tuple(_at_best(run, quantity) for run in best),
+        at_best=table.columns[column].at_best,
         paper=table.rows[row].values[column],
         epochs=epochs,
         planned=planned,
         fast=not exact,
         seconds=fmean(seconds) if seconds else None,
-        notes=tuple(sorted({record.note for record in best if record.note})),
+        notes=(*sorted({run.note for run in best if run.note}), *_disputes(runs, quantity)),
     )
+
+
+def _disputes(runs: Iterable[Record], quantity: str) -> list[str]:
+    """Name the seeds of which there are runs with different results, such as those of other data."""
+    results: dict[int, list[float]] = {}
+    for run in runs:
+        results.setdefault(run.seed, []).append(run.result[quantity])
+    # Numbers of a history have six digits.
+    apart = [seed for seed, each in results.items() if not math.isclose(min(each), max(each), rel_tol=1e-5)]
+    return [f"one of {len(results[seed])} runs of seed {seed}" for seed in sorted(apart)]
 
 
 def _at_best(record: Record, quantity: str) -> float:

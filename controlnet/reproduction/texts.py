@@ -13,10 +13,17 @@ from .tables import Cell
 Cells: TypeAlias = Mapping[tuple[str, str], Cell]
 
 LIKE = "†"
-FOOTNOTE = f"best: at the best validation. σ: the paper's standard deviation. {LIKE}: that of the method it varies."
-HEADINGS = ("", "ours", "best", "seeds", "paper", "off [σ]", "time", "remarks")
+FOOTNOTE = (
+    "best: at the best validation; last: at the last epoch; ours: that of the two which the paper reports. "
+    f"σ: the paper's standard deviation. {LIKE}: that of the method it varies."
+)
+HEADINGS = ("", "ours", "best", "last", "seeds", "paper", "off [σ]", "time", "remarks")
+MARKDOWN = str.maketrans({sign: rf"\{sign}" for sign in r"\|`*_<~"})
+NAMED = {"\\": "backslash", "^": "asciicircum", "~": "asciitilde", "|": "bar", "<": "less", ">": "greater"}
 LATEX = str.maketrans(
-    {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "±": r"$\pm$", "–": "--", "σ": r"$\sigma$", LIKE: r"$\dagger$"}
+    {sign: rf"\{sign}" for sign in "%_&#${}"}
+    | {sign: rf"\text{name}{{}}" for sign, name in NAMED.items()}
+    | {"±": r"$\pm$", "–": "--", "σ": r"$\sigma$", LIKE: r"$\dagger$"}
 )
 
 
@@ -45,14 +52,15 @@ def _line(table: PaperTable, cell: Cell) -> tuple[str, ...]:
     paper = f"{_number(cell.paper.mean, percent)} ± {_number(cell.paper.std, percent)}"
     if not row.own:
         paper += LIKE
-    if not cell.values:
-        return row.title, "–", "–", "0", paper, "–", "–", ""
+    if not cell.ours:
+        return row.title, "–", "–", "–", "0", paper, "–", "–", ""
     ours = _number(cell.mean, percent) + (f" ± {_number(cell.std, percent)}" if cell.std is not None else "")
     return (
         row.title,
         ours,
         _number(fmean(cell.chosen), percent),
-        str(len(cell.values)),
+        _number(fmean(cell.values), percent),
+        str(len(cell.ours)),
         paper,
         f"{cell.deviation:+.1f}" if abs(cell.deviation) < 1000 else f"{cell.deviation:+.2g}",
         _duration(cell.seconds),
@@ -77,7 +85,12 @@ def _remarks(cell: Cell) -> str:
     said = ["fast variant"] if cell.fast else []
     if cell.epochs < cell.planned:
         said.append(f"{cell.epochs} of {cell.planned} epochs")
-    return "; ".join((*said, *cell.notes))
+    return "; ".join((*said, *(_plain(note) for note in cell.notes)))
+
+
+def _plain(note: str) -> str:
+    """Give a note, which may be anybody's, in one line of signs that can be seen."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in note).split())
 
 
 def as_markdown(table: PaperTable, cells: Cells) -> str:
@@ -97,7 +110,8 @@ def as_markdown(table: PaperTable, cells: Cells) -> str:
     """
     parts = []
     for column in _columns(cells):
-        rows = [HEADINGS, ("---",) * len(HEADINGS), *lines(table, cells, column)]
+        found = [tuple(text.translate(MARKDOWN) for text in row) for row in lines(table, cells, column)]
+        rows = [HEADINGS, ("---",) * len(HEADINGS), *found]
         body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
         parts.append(f"**{table.columns[column].title}** ({table.title})\n\n{body}\n")
     return "\n".join((*parts, f"{FOOTNOTE}\n"))
@@ -126,7 +140,7 @@ def as_latex(table: PaperTable, cells: Cells) -> str:
         )
         title = f"{table.columns[column].title} ({table.title})".translate(LATEX)
         body = [
-            r"\begin{tabular}{lrrrrrrl}",
+            r"\begin{tabular}{lrrrrrrrl}",
             r"\toprule",
             heading,
             r"\midrule",
