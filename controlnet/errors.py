@@ -35,6 +35,10 @@ class ContinuationError(StorageError):
     """A run cannot be continued: it is complete, or its file does not hold what that takes."""
 
 
+class OtherSamplesError(ContinuationError):
+    """A run learned other samples than those that are here."""
+
+
 class LearningDivergedError(ControlNetError, ArithmeticError):
     """The loss or the parameters of a plant that learns are not finite any more."""
 

@@ -24,7 +24,7 @@ def describe_machine() -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain values for JSON: ``time`` (UTC, ISO 8601), ``argv``, ``python``, ``packages``, ``source`` (SHA-256 of this
+        Plain values for JSON: ``time`` (UTC, ISO 8601), ``argv``, ``python``, ``packages``, ``source`` (a hash of this
         package's source text), ``platform``, ``cpu``, ``cores``, ``blas`` and ``git`` (the commit of the working
         folder). What cannot be found out is None.
     """
@@ -64,7 +64,7 @@ def _source() -> str:
     folder, total = Path(__file__).parent, hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
         total.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return total.hexdigest()
+    return total.hexdigest()[:16]
 
 
 def _version(package: str) -> str | None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 
 from controlnet import ClosedLoop, CrossEntropy, Difference, Lesson, MeanSquaredError, Nudged, SoftmaxDifference, Strong
 from controlnet.adaptation import DFC
 from controlnet.base import AbstractLaw, Array, Parameters
+from controlnet.comparator import AbstractComparator
 from controlnet.controllers import PI
 from controlnet.integrators import AbstractNoise, FilteredNoise, Sequential, WhiteNoise
 from controlnet.objective import OwnOutput
@@ -166,6 +168,13 @@ def trajectories(response: Any, case: Golden) -> dict[str, Array]:
     for ours, theirs in SIGNALS.items():
         found |= by_layer(theirs, [layer[points] for layer in getattr(response, ours)])
     return found
+
+
+def distance(comparator: AbstractComparator, reference: Array, y: Array) -> Array:
+    """Give the loss whose negative gradient in y points along the error, for each sample."""
+    if isinstance(comparator, SoftmaxDifference):
+        return -np.sum(reference * log_softmax(y, axis=-1), axis=-1)
+    return np.asarray(np.linalg.norm(reference - y, axis=-1))
 
 
 def assert_equal(found: Parameters, expected: Parameters, tolerance: float = 1e-10) -> None:

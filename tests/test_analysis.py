@@ -198,15 +198,6 @@ def test_linear_loop_follows_its_matrix(name: str) -> None:
         expected = expected + dt * np.einsum("bij,bj->bi", M, expected)
 
 
-def test_time_constant_may_be_given() -> None:
-    net, voltages = network(tau_v=0.2), state()
-    own, other = (loop_matrices(net, voltages, leak=LEAK, k_p=K_P, tau_v=tau_v) for tau_v in (None, 0.05))
-    expected = loop_matrices(network(tau_v=0.05), voltages, leak=LEAK, k_p=K_P)
-    for name in MATRICES:
-        np.testing.assert_array_equal(other[name], expected[name])
-        assert np.array_equal(own[name], other[name]) == (name == "separated")
-
-
 @given(seed=st.integers(0, 2**16), turns=st.lists(st.floats(-2, 2), min_size=1, max_size=4))
 def test_spectral_abscissa(seed: int, turns: list[float]) -> None:
     """The largest real part of known eigenvalues a +- ib, hidden by a change of coordinates."""

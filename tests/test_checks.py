@@ -11,7 +11,8 @@ from test_training import tiny
 
 from controlnet.cli import main
 from controlnet.errors import ConfigError
-from controlnet.experiments import METHODS, Settings, resolve
+from controlnet.experiments import METHODS, Settings, catalogue, resolve
+from controlnet.experiments.config import rehearsed
 from controlnet.experiments.training import Trainer
 
 NEUTRAL = """
@@ -174,6 +175,11 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("feedback.pretraining_epochs=0.5",),
         "feedback.pretraining_epochs: expected a whole number >= 0 and <= 1000000000, got 0.5",
     ),
+    "minibatches larger than all": (
+        "bp",
+        ("data.train_samples=4",),
+        "train.batch_size: expected at most the 4 training samples, got 5",
+    ),
     # Method and objective
     "weak feedback": (
         "strong-dfc",
@@ -251,7 +257,7 @@ def test_a_run_is_refused_in_one_line_and_leaves_nothing(case: str) -> None:
     assert run(method, overrides) == f"Error: {message}"
 
 
-LATE: dict[str, tuple[str, tuple[str, ...], str]] = {
+OF_PARTS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "delays in a network without dynamics": (
         "dfc-fixed",
         ("network.soma=instantaneous", "network.transmission=delayed"),
@@ -282,23 +288,52 @@ LATE: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("simulation.integrator=euler", "controller={kind='pid', k_d=1}"),
         "expected at most 0.01",
     ),
+    "extended under a controller that has no slow motion": (
+        "dfc-fixed",
+        ("simulation.extend=1e-6", "controller.kind=integral"),
+        "can only be extended with a PI controller",
+    ),
+}
+LATE = OF_PARTS | {
     "too many samples": (
         "bp",
         ("data.train_samples=5000",),
         "data.train_samples: expected at most 1258 for digits, got 5000",
     ),
-    "fewer samples than in a minibatch": (
+    "larger minibatches than there are samples": (
         "bp",
-        ("data.train_samples=4",),
-        "train.batch_size: expected at most the 4 training samples, got 5",
+        ("train.batch_size=5000",),
+        "train.batch_size: expected at most the 1258 training samples, got 5000",
+    ),
+    "vectors as classes": (
+        "bp",
+        ("data={name='student-teacher', train_samples=9}",),
+        "objective.loss: expected mse for student-teacher, as its targets are vectors, got cross-entropy",
     ),
 }
 
 
 @pytest.mark.parametrize("case", LATE)
-def test_what_only_the_parts_can_refuse_leaves_nothing_either(case: str) -> None:
+def test_what_only_parts_or_data_can_refuse_leaves_nothing_either(case: str) -> None:
     method, overrides, words = LATE[case]
     assert words in run(method, overrides)
+
+
+@pytest.mark.parametrize("case", OF_PARTS)
+def test_parts_can_be_tried_before_there_are_data(case: str) -> None:
+    method, overrides, words = OF_PARTS[case]
+    with pytest.raises(ConfigError, match=words) as caught:
+        rehearsed(resolve("neutral.toml", method=method, overrides=overrides))
+    assert "\n" not in str(caught.value)
+    peers = resolve("neutral.toml", method="bp", overrides=("train.compare_with=[]",))
+    with pytest.raises(ConfigError, match=words):
+        rehearsed(peers._replace(peers=(settled(method, overrides),)))
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_the_parts_of_every_experiment_fit(name: str) -> None:
+    plan = resolve(name)
+    assert rehearsed(plan) is plan
 
 
 ACCEPTED: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -342,3 +377,4 @@ def test_what_stands_at_a_bound_is_accepted_and_runs(case: str) -> None:
     method, overrides = ACCEPTED[case]
     (epoch,) = Trainer(settled(method, overrides), tiny(), threads=1, compiled=False).epochs()
     assert epoch.epoch == 1
+    rehearsed(resolve("neutral.toml", method=method, overrides=overrides))

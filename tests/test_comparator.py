@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from golden import distance
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,7 +58,11 @@ def test_derivatives_are_taken_through_the_sensitivity(comparator: AbstractCompa
 def test_the_error_points_down_the_distance(comparator: AbstractComparator, seed: int) -> None:
     reference, y = drawn(seed)
     error = comparator.compare(reference, y)
-    assert (comparator.distance(reference, y + 1e-4 * error) < comparator.distance(reference, y)).all()
+    assert (distance(comparator, reference, y + 1e-4 * error) < distance(comparator, reference, y)).all()
+    moved = [[distance(comparator, reference, y + step * unit) for unit in np.eye(5)] for step in (-1e-5, 1e-5)]
+    gradient = (np.subtract(*moved) / -2e-5).T
+    size = np.linalg.norm(error, axis=1, keepdims=True) if comparator.plain else 1
+    np.testing.assert_allclose(error, -size * gradient, rtol=0, atol=1e-7)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in log")

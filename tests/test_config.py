@@ -85,6 +85,7 @@ EXACT = {
     "seed=-1": "seed: expected a whole number >= 0, got -1",
     "seed=1.5": "seed: expected a whole number >= 0, got 1.5",
     "data.name=5": "data.name: expected a string, got 5",
+    "data.train_samples=31": "train.batch_size: expected at most the 31 training samples, got 32",
     "law.rule=voltage": 'law.rule: expected "nonlinear-difference" or "voltage-difference", got "voltage"',
     "objective.loss=mes": 'objective.loss: expected "cross-entropy" or "mse", got "mes"; did you mean \'mse\'?',
     "method=5": "method: expected a string, got 5",
@@ -93,6 +94,7 @@ EXACT = {
     "=5": "--set '=5': expected a.b=value, in one line, with the name of a setting",
     "epochs": "--set 'epochs': expected a.b=value, in one line, with the name of a setting",
     "experiment=foo": "--set 'experiment=foo': expected a.b=value, in one line, with the name of a setting",
+    "experiment.foo=1": "--set 'experiment.foo=1': expected a.b=value, in one line, with the name of a setting",
 }
 
 
@@ -107,6 +109,10 @@ PARTS = {
     "network.hidden=[nan]": ("network.hidden.0: expected a whole number", "got NaN"),
     "network.activation=tahn": ("network.activation: expected", '"softplus"', "did you mean 'tanh'?"),
     'network.activation=["tanh", "rleu"]': ("network.activation.1: expected", "did you mean 'relu'?"),
+    "data.name=digitz": ("data.name: expected one of digits, mnist", "got 'digitz'; did you mean 'digits'?"),
+    "data.name=mine.csv": ("or a file ending in .npz, .h5, .hdf5, got 'mine.csv'",),
+    f"network.tau_v={'9' * 5000}": ("network.tau_v: expected a number > 0",),
+    f"network.hidden={'[' * 9999}": ("network.hidden: expected a list",),
     "network.dtype=float16": ("network.dtype: expected", '"float64"', 'got "float16"'),
     "network.tau_apical=0": ("network.tau_apical: expected a number > 0, got 0",),
     "controller.kind=pit": ("controller.kind: expected", '"pid"', "got \"pit\"; did you mean 'pi'?"),
@@ -231,6 +237,8 @@ VALUES: dict[str, tuple[str, Any]] = {
     "objective.target_value=0.9": ("objective.target_value", 0.9),
     "train.compare_with=[]": ("train.compare_with", ()),
     "data.name=mnist": ("data.name", "mnist"),
+    "data.name=some/Mine.NPZ": ("data.name", "some/Mine.NPZ"),
+    "data.train_samples=32": ("data.train_samples", 32),
     "data.train_samples=50": ("data.train_samples", 50),
     "feedback.noise.sigma=0.25": ("feedback.noise.sigma", 0.25),
     "simulation = {dt = 0.001}": ("simulation.dt", 0.001),
@@ -255,6 +263,12 @@ def test_another_kind_replaces_the_table(example: str) -> None:
     assert tables["optimizer"]["kind"] == "rmsprop" and "beta1" not in tables["optimizer"]
     same = resolve(example, overrides=["controller.kind=pi", "controller.k_i=3"]).settings.controller
     assert (same.k_p, same.k_i, same.leak) == (1.5, 3.0, 0.5)  # type: ignore[union-attr]
+
+
+def test_a_setting_may_follow_its_table(example: str) -> None:
+    table, inside = "optimizer={kind='sgd', momentum=0.5}", "optimizer.momentum=0.25"
+    assert resolve(example, overrides=[table, inside]).settings.optimizer.momentum == 0.25  # type: ignore[union-attr]
+    assert resolve(example, overrides=[inside, table]).settings.optimizer.momentum == 0.5  # type: ignore[union-attr]
 
 
 # --- peers

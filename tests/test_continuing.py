@@ -137,7 +137,7 @@ def test_the_first_epoch_counts_the_pretraining_before_the_interruption(tmp_path
 def test_a_whole_run_holds_nothing_more_than_before(tmp_path: Path) -> None:
     cut(plan(), tmp_path)
     with h5py.File(tmp_path / "run.h5") as file:
-        assert set(file["continuation"]) >= {"pretraining", "seconds", "data", "forward.first.W0"}
+        assert set(file["continuation"]) >= {"pretraining", "seconds", "forward.first.W0"}
     continue_experiment(tmp_path)
     with h5py.File(tmp_path / "run.h5") as file:
         texts, groups = {"settings", "seed", "summary", "provenance"}, {"history", "missing", "weights", "diagnostics"}

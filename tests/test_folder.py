@@ -134,7 +134,7 @@ def test_the_source_text_is_told_by_its_hash(tmp_path: Path, monkeypatch: pytest
         provenance._source.cache_clear()
         found.append(describe_machine()["source"])
     provenance._source.cache_clear()
-    assert found[0] == found[3] and len(set(found)) == 3 and all(len(each) == 64 for each in found)
+    assert found[0] == found[3] and len(set(found)) == 3 and all(len(each) == 16 for each in found)
 
 
 def test_the_commit_and_open_changes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden import CONTROLLED, DATA, LAYERS, LOSSES, Golden, assert_equal, by_layer, gradients, trajectories
+from golden import CONTROLLED, DATA, LAYERS, LOSSES, Golden, assert_equal, by_layer, distance, gradients, trajectories
 
 from controlnet import ClosedLoop, Lesson, Nudged
 from controlnet.adaptation import (
@@ -51,8 +51,8 @@ def lesson_of(case: Golden) -> dict[str, Any]:
 def controlled(case: Golden) -> dict[str, Any]:
     """Find what a controller does to the network, and both updates from the simulation."""
     response, lesson = case.simulate(), case.lesson
-    distance = case.loop().comparator.distance(lesson.reference, response.y)
-    found = {**lesson_of(case), **trajectories(response, case), "sample_error": distance}
+    error = distance(case.loop().comparator, lesson.reference, response.y)
+    found = {**lesson_of(case), **trajectories(response, case), "sample_error": error}
     verdict, u = Convergence.of(case.loop(), lesson, response), response.final["u"]
     for suffix in ("_cont", "_ss"):
         loop = case.loop(law=case.dfc(update=UPDATES[suffix]))
@@ -85,8 +85,8 @@ def updated(case: Golden) -> dict[str, Any]:
 def noisy(case: Golden) -> dict[str, Any]:
     """Find what noise and control do to the network, and the updates of Q, in a single phase those of W and b too."""
     h, m, response = case.options, case.meta["hyperparameters"], case.simulate()
-    distance = case.loop().comparator.distance(case.lesson.reference, response.y)
-    found = {**lesson_of(case), **trajectories(response, case), "sample_error": distance}
+    error = distance(case.loop().comparator, case.lesson.reference, response.y)
+    found = {**lesson_of(case), **trajectories(response, case), "sample_error": error}
     single, layer_scaling, high_pass = "tau_f" in h, 0.0, None
     if single:
         # The reference filters with the wake phase's share dt / tau_f, even asleep.

@@ -247,16 +247,6 @@ def test_loss_gradient_is_per_sample(loss: str) -> None:
     assert LOSSES[loss].value(y, LOSSES[loss].targets(labels, 4)) == LOSSES[loss].value(y, labels)
 
 
-def test_comparator_follows_its_distance() -> None:
-    """The error of the softmax comparator is minus the gradient of its distance, and `sensitivity` that of g."""
-    rng, comparator = np.random.default_rng(0), SoftmaxDifference()
-    y, r = rng.normal(size=(6, 4)), rng.dirichlet(np.ones(4), size=6)
-    gradient = numeric_gradient(lambda y: comparator.distance(r, y), y)
-    np.testing.assert_allclose(comparator.compare(r, y), -gradient, atol=1e-8)
-    sensitivity = numeric_gradient(lambda y: -comparator.compare(r, y), y)
-    np.testing.assert_allclose(comparator.sensitivity(y), sensitivity, atol=1e-8)
-
-
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [

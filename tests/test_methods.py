@@ -156,12 +156,13 @@ FEEDBACK = tables(
     noise=NOISE,
     pretraining_optimizer=OPTIMIZER,
 )
+DATA = st.sampled_from(sorted(DATASETS)) | st.text(st.characters(codec="utf-8"), max_size=5).map("{}.npz".format)
 VALID = st.fixed_dictionaries(
     {"noise": NOISE},
     optional=dict(
         method=METHOD,
         seed=st.integers(0, 2**200),
-        data=tables(name=st.text(st.characters(codec="utf-8"), max_size=5), train_samples=st.integers(1, 10**9)),
+        data=tables(name=DATA, train_samples=st.integers(32, 10**9)),
         network=st.one_of(
             tables(hidden=st.lists(st.integers(1, 9), max_size=3), activation=ACTIVATION, tau_apical=SLOW),
             tables(activation=st.lists(ACTIVATION, min_size=2, max_size=2), dtype=st.just("float32")),

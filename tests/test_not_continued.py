@@ -14,7 +14,7 @@ import pytest
 from continued_runs import StopAfter, cut, in_pieces, plan
 from storage_runs import one_line
 
-from controlnet.errors import ContinuationError, DataError, StorageError
+from controlnet.errors import ContinuationError, DataError, OtherSamplesError, StorageError
 from controlnet.experiments.continuing import changes
 from controlnet.experiments.running import continue_experiment, run_experiment
 from controlnet.experiments.watching import Remarks
@@ -81,7 +81,7 @@ def test_a_file_of_samples_that_has_changed_is_told(tmp_path: Path) -> None:
     cut(plan(f"data.name={str(file)!r}"), folder)
     for X, y in ((np.nextafter(inputs, 9), classes), (inputs, classes[::-1]), (inputs[:-1], classes[:-1])):
         np.savez(file, X=X, y=y)
-        unchanged(folder, folder, ContinuationError, "expected the samples that it began with")
+        unchanged(folder, folder, OtherSamplesError, "expected the samples that it began with")
     np.savez(file, X=inputs, y=classes)
     continue_experiment(folder)
     assert read_run(folder).complete
@@ -137,13 +137,8 @@ SPOILT: dict[str, tuple[str, Callable[[Arrays], Arrays | None], str]] = {
         lambda a: a | {"forward.count.b0": np.asarray(-1)},
         "forward.count.b0: expected 3, got -1",
     ),
-    "no samples": ("continuation", lambda a: a.pop("data"), "lacks 'continuation/data'"),
-    "a short hash": ("continuation", lambda a: a | {"data": a["data"][1:]}, "data: expected uint8 of shape"),
-    "other samples": (
-        "continuation",
-        lambda a: a | {"data": a["data"][::-1]},
-        "expected the samples that it began with",
-    ),
+    "other samples": ("provenance", lambda a: a | {"samples": "12ab"}, "expected the samples that it began with"),
+    "no samples": ("provenance", lambda a: a.pop("samples") and None, "expected the samples that it began with"),
     "no pretraining": ("continuation", lambda a: a.pop("pretraining"), "pretraining: expected the number of passes"),
     "passes": ("continuation", lambda a: a | {"pretraining": np.asarray(2)}, "pretraining: expected the number"),
     "half a pass": ("continuation", lambda a: a | {"pretraining": np.asarray(0.0)}, "pretraining: expected the"),
@@ -257,7 +252,7 @@ def test_each_part_is_held_against_the_one_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize("odd", [{}, {"packages": 5, "blas": 5, "continued": 5}, {"blas": [5], "continued": [5]}])
 def test_a_provenance_of_another_program_does_no_harm(tmp_path: Path, odd: dict[str, Any]) -> None:
     run = cut(plan(), tmp_path)
-    write_run(tmp_path, replace(run, provenance=odd))
+    write_run(tmp_path, replace(run, provenance=odd | {"samples": run.provenance["samples"]}))
     continue_experiment(tmp_path)
     assert len(read_run(tmp_path).provenance["continued"]) == 1
 

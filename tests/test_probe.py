@@ -110,6 +110,13 @@ def test_threads_change_nothing(run: Path) -> None:
     assert same_rows(examine(run, threads=1), examine(run, threads=3))
 
 
+def test_no_look_takes_more_threads_than_asked_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("controlnet._parallel.default_threads", lambda: asked.append(1) or 1)
+    examine(run, threads=1)
+    assert not asked
+
+
 # --- in words
 
 

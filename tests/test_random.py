@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest, kurtosis, skew
 
-from controlnet._kernel import random_words
+from controlnet._intrinsics import random_words
 from controlnet._random import fill_normal, stream
 from controlnet.base import Array
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controlnet.errors import ConfigError, DataError, DivergedError, InputError, StorageError
+from controlnet.errors import ConfigError, DataError, DivergedError, StorageError
 from controlnet.experiments import Plan, from_stored, resolve
 from controlnet.experiments import running as running_module
 from controlnet.experiments.running import new_folder, run_experiment
@@ -252,7 +252,7 @@ def test_a_full_disk_keeps_what_was_written_before(
 @pytest.mark.parametrize(
     ("overrides", "error", "words"),
     [
-        (("data.name=nonsense",), InputError, "unknown dataset 'nonsense'"),
+        (("data.name=nonsense",), ConfigError, "data.name: expected one of .*, got 'nonsense'"),
         (("data.name=mnist",), DataError, "mnist"),
         (("train.batch_size=5000",), ConfigError, "train.batch_size: expected at most the 1258"),
         (

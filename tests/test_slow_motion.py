@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from test_cli import failed
 
 from controlnet import ClosedLoop, SoftmaxDifference
-from controlnet._settled import quadrature, trajectory
+from controlnet._extension import quadrature, trajectory
 from controlnet.adaptation import DFC
 from controlnet.base import Array, Frozen
 from controlnet.controllers import PI, PID, Proportional
 from controlnet.errors import InputError
 from controlnet.integrators import RK4, Sequential, WhiteNoise
 from controlnet.plants import DeepNetwork, LinearPlant
-from controlnet.slow import SlowMotion, slow_motion
+from controlnet.slow_motion import SlowMotion, slow_motion
 
 DEPTHS: dict[int, tuple[int, ...]] = {1: (4, 3), 2: (4, 5, 3), 3: (3, 5, 4, 2)}
 

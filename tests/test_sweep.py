@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,22 @@ from typing import Any
 import pytest
 import tomli_w
 from click.testing import CliRunner, Result
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from sweep_runs import DIVERGING, TINY, all_ended, fingerprints, small_tasks, workers_of
 
+from controlnet._commands._sweep_report import _seconds, show_plan, show_sweep
 from controlnet.cli import main
-from controlnet.errors import ConfigError
+from controlnet.errors import ConfigError, StorageError
 from controlnet.experiments import resolve, to_store
+from controlnet.experiments._assignments import split
 from controlnet.storage import Run, write_run
-from controlnet.studies.grid import read_axis, read_grid, read_seeds, split
+from controlnet.studies import sweep_list
+from controlnet.studies.grid import read_axis, read_grid, read_seeds
 from controlnet.studies.sweep import Member, Sweep, plan_sweep, rows
 from controlnet.studies.sweep import Result as SweepResult
+from controlnet.studies.sweep_list import LIST_FILE, LOCK_FILE, write_list
 from controlnet.studies.tasks import attempt, finished, identity
 
 SMALL = ("digits", "-m", "bp", *(part for text in TINY for part in ("--set", text)), "--epochs", "1")
@@ -60,11 +66,12 @@ scalars = st.one_of(
     st.booleans(),
     st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=5),
 )
-values = st.one_of(scalars, st.lists(scalars, max_size=3), st.lists(st.lists(scalars, max_size=2), max_size=2))
+tables = st.dictionaries(st.sampled_from("abc"), scalars, max_size=3)
+values = st.one_of(scalars, st.lists(scalars, max_size=3), st.lists(st.lists(scalars, max_size=2), max_size=2), tables)
 
 
 def written(value: Any) -> str:
-    text = " ".join(tomli_w.dumps({"value": value}).partition("=")[2].split("\n"))
+    text = " ".join(tomli_w.dumps({"value": [value]}).partition("=")[2].split("\n")).strip()[1:-1].rstrip(" ,")
     assert tomllib.loads(f"value = {text}")["value"] == value
     return text
 
@@ -79,7 +86,7 @@ def test_any_values_of_toml_are_read_back(expected: list[Any]) -> None:
 @given(st.text(st.sampled_from("a,[]{}\"'\\ "), max_size=12))
 def test_what_is_split_is_the_text_again(text: str) -> None:
     try:
-        parts = split(text)
+        parts = split(text, "--grid")
     except ConfigError:
         return
     assert ",".join(parts) == text
@@ -117,6 +124,36 @@ def test_words_need_no_quotes_and_the_last_setting_runs_fastest() -> None:
         (["--grid", "method=dfc,bp", "--method", "bp"], "method: given by --grid and by --method"),
         (["--grid", "seed=1,2", "--seeds", "0:2"], "seed: given by --grid and by --seeds"),
         (["--grid", "train.epochs=1,2", "--epochs", "3"], "train.epochs: given by --grid and by --epochs"),
+        (
+            ["--grid", "train={epochs=1},{epochs=2}", "--epochs", "3"],
+            "train: given by --grid, and train.epochs by --epochs: expected one of them",
+        ),
+        (
+            ["--grid", "network.hidden=[2],[3]", "--grid", "network={hidden=[8]},{hidden=[6]}"],
+            "network.hidden: given by --grid, and network by another --grid",
+        ),
+        (
+            ["--grid", "optimizer={kind='sgd'},{kind='adam'}", "--set", "optimizer.learning_rate=0.5"],
+            "optimizer: given by --grid, and optimizer.learning_rate by --set",
+        ),
+        (
+            ["--grid", "optimizer.learning_rate=0.1,0.2", "--set", "optimizer={kind='sgd'}"],
+            "optimizer.learning_rate: given by --grid, and optimizer by --set",
+        ),
+        (["--set", "seed=7", "--seeds", "0:2"], "seed: given by --seeds and by --set"),
+        (["--set", "method=bp", "--method", "dfc"], "method: given by --method and by --set"),
+        (["--set", "train={batch_size=8}", "--epochs", "3"], "train.epochs: given by --epochs, and train by --set"),
+        (["--grid", "experiment=a,b"], "expected a.b=value,value"),
+        (["--grid", "experiment.name=a,b"], "expected a.b=value,value"),
+        (["--grid", "data.name=digits,digitz"], "data.name: expected one of digits, mnist"),
+        (
+            ["--grid", "train.batch_size=32,64", "--set", "data.train_samples=48"],
+            "train.batch_size: expected at most the 48 training samples, got 64",
+        ),
+        (
+            ["--grid", "network.soma=dynamic,instantaneous", "--set", "network.transmission=delayed"],
+            "an instantaneous soma needs instantaneous transmission",
+        ),
         (["--seeds", "5:5"], "expected 1 to 10000 seeds, got 0"),
         (["--seeds", "0:99999"], "expected 1 to 10000 seeds, got 99999"),
         *((["--seeds", text], "expected seeds such as 4, 0:5") for text in ("", "a", "-1", "0:2:3", "1,", "1_0", "٣")),
@@ -136,6 +173,23 @@ def test_an_open_scheduler_is_warned_of() -> None:
     result = CliRunner().invoke(main, ["sweep", *SMALL, "--scheduler", "tcp://head:8786", "--dry-run"])
     assert result.exit_code == 0
     assert result.stderr.count("\n") == 1 and "can run code on the workers" in result.stderr
+
+
+def test_settings_that_only_begin_alike_are_given_once_each() -> None:
+    sweep = plan_sweep(
+        "digits",
+        ["network.feedback=random,weight-product", "optimizer.learning_rate=0.1,0.2"],
+        epochs=2,
+        overrides=["network.feedback_noise=0.1", "optimizer.kind=sgd", "train.batch_size=8"],
+    )
+    assert len(sweep.members) == 4 and sweep.repeated == 0
+
+
+def test_a_table_and_then_one_of_its_settings_may_be_set_as_in_a_run() -> None:
+    overrides = ["optimizer={kind='sgd', momentum=0.5}", "optimizer.momentum=0.25", "optimizer.momentum=0.125"]
+    (member,) = plan_sweep("digits", method="bp", overrides=overrides).members
+    assert member.stored["optimizer"]["momentum"] == 0.125
+    assert member.stored == to_store(resolve("digits", method="bp", overrides=["train.compare_with=[]", *overrides]))
 
 
 # --- which tasks these are
@@ -197,6 +251,42 @@ def test_finished_runs_are_kept_and_counted() -> None:
     )
 
 
+def entry(identity: str, **values: Any) -> dict[str, Any]:
+    return {"identity": identity, "experiment": "digits", "values": values, "seed": 0}
+
+
+def listed(folder: Path) -> dict[str, dict[str, Any]]:
+    tasks = json.loads((folder / LIST_FILE).read_text())["tasks"]
+    return {task["identity"]: task["values"] for task in tasks}
+
+
+def test_sweeps_into_one_folder_at_once_lose_no_entry(tmp_path: Path) -> None:
+    for turn in range(3):
+        folder = tmp_path / f"{turn}"
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name, folder=folder: write_list(folder, [entry(name, a=name)]), "abcdefgh"))
+        assert listed(folder) == {name: {"a": name} for name in "abcdefgh"}
+        assert os.listdir(folder) == [LIST_FILE]
+
+
+def test_what_a_killed_sweep_held_is_free_and_what_a_living_one_holds_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / LOCK_FILE).touch()
+    write_list(tmp_path, [entry("a")])
+    monkeypatch.setattr(sweep_list, "PATIENCE", 0.1)
+    with FileLock(tmp_path / LOCK_FILE), pytest.raises(StorageError, match="in use by another sweep"):
+        write_list(tmp_path, [entry("b")])
+    write_list(tmp_path, [entry("c")])
+    assert set(listed(tmp_path)) == {"a", "c"}
+
+
+def test_the_values_of_a_task_stay_when_another_sweep_says_them_otherwise(tmp_path: Path) -> None:
+    write_list(tmp_path, [entry("a", rate=0.1), entry("b", rate=0.2)])
+    write_list(tmp_path, [entry("a"), entry("b", size=8)])
+    assert listed(tmp_path) == {"a": {"rate": 0.1}, "b": {"rate": 0.2, "size": 8}}
+
+
 @pytest.mark.parametrize("settings", [{"peers": 5}, {"peers": {"bp": 5}}, {}, {"method": None}])
 def test_a_file_of_somebody_else_is_no_finished_run(settings: dict[str, Any], tmp_path: Path) -> None:
     (task,) = small_tasks(tmp_path, [0])
@@ -250,6 +340,7 @@ def test_a_folder_that_cannot_be_used_is_one_line() -> None:
     Path("here").mkdir()
     Path("here/sweep.json").write_text("[1]")
     assert "is not the list of a sweep" in call(*SMALL, "--out", "here", code=2).stderr
+    assert os.listdir("here") == ["sweep.json"]
 
 
 def test_rows_are_means_over_the_seeds() -> None:
@@ -260,6 +351,78 @@ def test_rows_are_means_over_the_seeds() -> None:
     assert (first.wanted, first.finished, first.failed) == (3, 3, 0)
     assert first.figures["test_loss"] == (1.0, 1.0) and "test_error_percent" not in first.figures
     assert second.figures["test_loss"] == (3.0, None) and second.finished == 1
+
+
+AXES: dict[str, list[Any]] = {
+    "optimizer.learning_rate": [0.001, 0.002],
+    "network.hidden": [[64], [32]],
+    "network.activation": ["tanh", "relu"],
+}
+
+
+def swept(points: list[dict[str, Any]], kind: str = "error_percent") -> tuple[Sweep, list[SweepResult]]:
+    """Give a sweep with two seeds and figures of many digits."""
+    members = tuple(
+        Member(f"{2 * k + seed:016x}", point, seed, {}) for k, point in enumerate(points) for seed in (0, 1)
+    )
+    figures = {f"test_{kind}": 12.345, f"validation_{kind}": 11.25, "train_loss": 0.003157}
+    results = [
+        SweepResult(member, {name: value * (1 + k / 7) for name, value in figures.items()} | {"seconds": 4321.0 + k})
+        for k, member in enumerate(members)
+    ]
+    return Sweep("digits", "bp", members), results
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
+    """Give the headings of a table that was printed, and its lines."""
+    lines = capsys.readouterr().out.splitlines()
+    (rule,) = (k for k, line in enumerate(lines) if set(line.strip()) == {"─"})
+    end = next(k for k, line in enumerate(lines) if k > rule and not line.strip())
+    return lines[rule - 1], lines[rule + 1 : end]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["error_percent", "loss"])
+def test_rows_can_be_told_apart_on_any_terminal(
+    number: int, columns: int, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    points = [dict(zip(AXES, point, strict=False)) for point in product(*list(AXES.values())[:number])]
+    expected = [[str(value) for value in point.values()] for point in points]
+    sweep, results = swept(points, kind)
+    show_sweep(sweep, results, Path("here"))
+    headings, lines = printed(capsys)
+    assert [line.split()[: number + 1] for line in lines] == [[*values, "2/2"] for values in expected]
+    assert {"learning_rate", "runs", "test"} <= set(headings.split())
+    assert (headings.split()[-1] == "s") == (columns == 120 or (columns == 80 and number == 1))
+    assert max(map(len, lines)) <= columns
+
+    show_plan(sweep, dict.fromkeys((member.identity for member in sweep.members), False), Path("here"))
+    headings, lines = printed(capsys)
+    named = headings.split()[0] == "run"
+    assert named or (columns, number) == (60, 3)
+    seeded = [[*values, str(seed)] for values in expected for seed in (0, 1)]
+    assert [line.split()[named : named + number + 1] for line in lines] == seeded
+    assert max(map(len, lines)) <= columns
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_long_values_are_folded_but_whole(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    tables = [{"kind": "sgd", "learning_rate": rate, "momentum": 0.9, "weight_decay": 0.0001} for rate in (0.1, 0.2)]
+    show_sweep(*swept([{"optimizer": table} for table in tables]), Path("here"))
+    headings, lines = printed(capsys)
+    left = "".join(line[: headings.index("runs")] for line in lines)
+    assert "".join(left.split()) == "".join("".join(json.dumps(table).split()) for table in tables)
+    assert ("valid." in headings) == (columns >= 60), "figures go before legible values only"
+    assert max(map(len, lines)) <= columns
+
+
+def test_seconds_have_three_digits() -> None:
+    assert [_seconds(value) for value in (0.71949, 33.5943, 1233.5943, 98765.4)] == ["0.719", "33.6", "1230", "98800"]
 
 
 # --- when it is stopped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from hypothesis import strategies as st
 from controlnet.cli import main
 from controlnet.errors import ConfigError, LearningDivergedError, StorageError
 from controlnet.experiments import METHODS, catalogue, running
-from controlnet.experiments.running import train_in
+from controlnet.experiments.running import dataset_of, train_in
 from controlnet.storage import read_run
 from controlnet.studies import tasks, tuning
 from controlnet.studies._trials import JOURNAL, claim_search
+from controlnet.studies.search import Search
 from controlnet.studies.search_space import Choice, Range, parse_space
-from controlnet.studies.tuning import Search, Tuned, tune
+from controlnet.studies.tuning import Tuned, tune
 
 SMALL = ("data.train_samples=64", "network.hidden=[4]")
 RATE = "optimizer.learning_rate=1e-4..1e-1"
@@ -66,21 +68,47 @@ def points(found: Tuned) -> list[dict[str, Any]]:
 
 
 def test_ranges_and_choices() -> None:
-    known = {"a": 1.0, "n": 4, "s": "x"}
-    texts = ("a=1e-3..1", "n=1..64", "m=2..3", "b=-1.0..2", "s=x,y", "l=[8],[8,8]")
-    assert parse_space(texts, known) == {
-        "a": Range(1e-3, 1.0, log=True),
+    texts = ("noise.tau = 1e-3..1", "train.epochs=1..64", "a . m=2..3", "b=-1.0..2", "s=x,y", "l=[8],[8,8]")
+    assert parse_space(texts) == {
+        "a.m": Range(2, 3, log=False),
         "b": Range(-1.0, 2.0, log=False),
         "l": Choice(("[8]", "[8,8]")),
-        "m": Range(2, 3, log=False),
-        "n": Range(1, 64, log=True),
+        "noise.tau": Range(1e-3, 1.0, log=True),
         "s": Choice(("x", "y")),
+        "train.epochs": Range(1, 64, log=True),
     }
 
 
-def test_the_ends_of_a_setting_that_is_no_whole_number_are_none() -> None:
-    ends = parse_space(["leak=0..1"], {"leak": 0.5})["leak"].ends
-    assert [type(end) for end in ends] == [float, float]
+def test_commas_within_brackets_braces_and_quotes_part_no_choices() -> None:
+    texts = [
+        "network={hidden=[4],activation='relu'},{hidden=[6]}",
+        'optimizer={kind="sgd", momentum=0.9}, {kind="adam",beta1=0.9}',
+        "data.name='a,b..c.npz','d.npz'",
+    ]
+    assert [each.ends for each in parse_space(texts).values()] == [
+        ("'a,b..c.npz'", "'d.npz'"),
+        ("{hidden=[4],activation='relu'}", "{hidden=[6]}"),
+        ('{kind="sgd", momentum=0.9}', '{kind="adam",beta1=0.9}'),
+    ]
+
+
+UNSET = ("optimizer.clip_norm", "noise.tau", "network.tau_apical", "simulation.extend", "feedback.network.tau_v")
+OF_OTHER_KINDS = ("controller.k_d", "feedback.controller.leak", "feedback.pretraining_optimizer.momentum")
+WHOLE = ("train.batch_size", "data.train_samples", "feedback.simulation.steps", "feedback.extra_epochs", "seed")
+
+
+@pytest.mark.parametrize("path", ["noise.sigma", *UNSET, *OF_OTHER_KINDS, *WHOLE])
+def test_a_range_has_numbers_of_the_settings_type_whether_it_is_set_or_not(path: str) -> None:
+    kind = int if path in WHOLE else float
+    assert [type(end) for end in parse_space([f"{path}=1..5"])[path].ends] == [kind, kind]
+    if kind is int:
+        with pytest.raises(ConfigError, match=f"--search {path}: expected LOW..HIGH, whole numbers"):
+            parse_space([f"{path}=1.0..5.0"])
+
+
+def test_settings_that_are_unset_are_tried_between_whole_numbers() -> None:
+    found = tuned("here", 3, "optimizer.clip_norm=1..5")
+    assert all(trial.settings["optimizer.clip_norm"] % 1 for trial in found.trials)
 
 
 @pytest.mark.parametrize(
@@ -100,17 +128,17 @@ def test_the_ends_of_a_setting_that_is_no_whole_number_are_none() -> None:
         "a=x",
         "a=x,",
     ]
-    + ["a=x,x", "a=", "n=1.5..2", "a=1..2\nb=1"],
+    + ["a=x,x", "a=", "train.epochs=1.5..2", "a=1..2\nb=1", "a={x=1},{x=2", "experiment=a,b"],
 )
 def test_what_is_no_range_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match="--search") as raised:
-        parse_space([text], {"n": 4})
+        parse_space([text])
     assert "\n" not in str(raised.value)
 
 
 @given(st.floats(1e-12, 1e12), st.floats(1.001, 1e6))
 def test_wide_positive_ranges_are_searched_in_the_logarithm(low: float, factor: float) -> None:
-    found = parse_space([f"a={low!r}..{low * factor!r}"], {})["a"]
+    found = parse_space([f"a={low!r}..{low * factor!r}"])["a"]
     assert isinstance(found, Range) and found.log == (found.high / found.low >= 10)
 
 
@@ -137,8 +165,19 @@ def test_published_experiments_can_be_searched() -> None:
         ("optimizer.learning_rate=-1..1", "expected a number > 0, got -1.0"),
         ("network.activation=tanh,rel", "did you mean 'relu'"),
         ("train.batch_size=1.5..3", "whole numbers"),
-        ("train.epochs=1..3", "another option"),
+        ("train.epochs=1..3", "train.epochs: given by --search and by --epochs"),
+        ("train={epochs=1},{epochs=2}", "train: given by --search, and train.epochs by --epochs"),
+        ("network={hidden=[8]},{hidden=[6]}", "network: given by --search, and network.hidden by --set"),
+        ("method=bp,dfa", "method: given by --search and by --method"),
+        ("train.batch_size=[8],[8.0]", "expected a whole number"),
+        ("optimizer.beta1=0.5,5e-1", "expected values that are not all the same settings"),
+        ("network.tau_v.x=1..2", "network.tau_v: expected a number"),
+        ("network.activation.x=1..2", "network.activation: expected"),
         ("seed=1..3", "how to learn"),
+        ("train.compare_with=['dfa'],['mn']", "how to learn"),
+        ("data.name=digits,mnist", "leaves the validation samples as they are"),
+        ("data.sizes=[4,3],[5,3]", "leaves the validation samples as they are"),
+        ("feedback={learning='none'},{learning='none',x=1}", "feedback.x: unknown setting"),
         ("optimizer.learning_rate", "expected a.b=LOW..HIGH"),
     ],
 )
@@ -215,6 +254,46 @@ def test_a_kind_can_be_searched() -> None:
     assert not found.failed
     kept = read_run(found.run).settings["optimizer"]
     assert {f"optimizer.{name}": kept[name] for name in ("kind", "learning_rate")} == found.best.settings
+
+
+def test_tables_can_be_searched() -> None:
+    searched = ("network={hidden=[4],activation='relu'},{hidden=[6]}", "optimizer={kind='sgd'},{kind='adam',beta1=0.5}")
+    options = [part for text in searched for part in ("--search", text)]
+    command = ("tune", "digits", "-m", "bp", "--epochs", "1", "--set", SMALL[0], "--trials", "4", "--out", "here")
+    result = call(*command, *options)
+    assert result.exit_code == 0, result.stderr
+    assert '"hidden": [128, 64]' in " ".join(result.stdout.split()), "what the table was before"
+    found = json.loads(call(*command, *options, "--json", "-q").stdout)
+    points = [trial["settings"] for trial in found["history"]]
+    assert {"hidden": [6]} in [point["network"] for point in points]
+    assert {"kind": "sgd"} in [point["optimizer"] for point in points]
+    best = tomllib.loads(Path("here/best.toml").read_text())
+    assert all(table.items() <= best[path].items() for path, table in found["best"]["settings"].items())
+
+
+def test_tables_that_change_the_validation_samples_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--search data.name: expected a setting that tells how to learn"):
+        Search("digits", ["data={name='digits'},{name='mnist'}"])
+    assert Search("digits", ["data={train_samples=64},{train_samples=48}"], method="bp").space
+
+
+def test_fewer_training_samples_are_validated_on_the_same() -> None:
+    settings = [Search("digits", [RATE], more).base.settings for more in ([SMALL[0]], [])]
+    first, second = (dataset_of(each) for each in settings)
+    assert len(first.train.targets) < len(second.train.targets)
+    assert np.array_equal(first.validation.inputs, second.validation.inputs)
+
+
+def test_what_is_set_of_a_searched_setting_is_where_it_stood_before() -> None:
+    assert list(search("network.hidden=[3],[5]").known["network.hidden"]) == [4]
+    with pytest.raises(ConfigError, match="seed: given by --seed and by --set"):
+        search(RATE, overrides=("seed=1",))
+
+
+def test_parts_that_do_not_fit_fail_alone() -> None:
+    found = tuned("here", 6, "network.transmission=instantaneous,delayed", overrides=("network.soma=instantaneous",))
+    assert found.failed and all("instantaneous transmission" in (trial.error or "") for trial in found.failed)
+    assert found.best.settings == {"network.transmission": "instantaneous"}
 
 
 def test_choices_and_whole_numbers() -> None:

@@ -235,7 +235,8 @@ def test_a_perfect_output_changes_nothing(law: AbstractLaw) -> None:
     assert all(np.abs(change).max() > 1e-3 for change in change_of(law, lesson).values())
 
 
-EVERY = {**LAWS, **NOISY, "BP": Backprop(), **{f"DFC, {u}": DFC(u) for u in ("continuous", "steady-state", "analytic")}}
+UPDATES: tuple[Any, ...] = ("continuous", "steady-state", "last-step", "analytic")
+EVERY = {**LAWS, **NOISY, "BP": Backprop(), **{f"DFC, {update}": DFC(update) for update in UPDATES}}
 
 
 @pytest.mark.parametrize("law", [pytest.param(law, id=name) for name, law in EVERY.items()])
@@ -249,6 +250,14 @@ def test_single_precision_stays(law: AbstractLaw) -> None:
     for name, change in found.items():
         assert change.dtype == np.float32
         np.testing.assert_allclose(change, expected[name], rtol=0, atol=2e-4 * np.abs(expected[name]).max())
+
+
+@pytest.mark.parametrize("law", EVERY)
+def test_no_law_takes_more_threads_than_its_lesson_says(law: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("controlnet._parallel.default_threads", lambda: asked.append(law) or 1)
+    change_of(EVERY[law], replace(lesson_of(network()), threads=1))
+    assert not asked
 
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
+from typing import Literal, NamedTuple
 
-from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .._display import plain_table, print_plain
 from ..studies.sweep import Figure, Result, Row, Sweep, as_text, rows
 
 HEADINGS = {
@@ -24,6 +26,10 @@ HEADINGS = {
     "train_loss": "loss",
     "seconds": "s",
 }
+DISPENSABLE = ("seconds", "train_loss", "validation_loss", "validation_error_percent", "identity")
+"""Columns that are left out, one after the other, where the terminal is too narrow for all."""
+LEGIBLE = 20
+"""Letters of a setting's values that go before a dispensable column; longer ones are folded."""
 
 
 class Silence(AbstractContextManager["Silence"]):
@@ -89,7 +95,7 @@ def _outcome(result: Result) -> str:
     name = "test_loss" if summary.get("test_error_percent") is None else "test_error_percent"
     value, unit = summary.get(name), "" if name == "test_loss" else " %"
     words = "" if value is None else f"{HEADINGS[name].removesuffix(' %')} {value:.4g}{unit}, "
-    return f"{words}{summary.get('seconds', 0):.3g} s" + (" (there already)" if result.already else "")
+    return f"{words}{_seconds(summary.get('seconds', 0))} s" + (" (there already)" if result.already else "")
 
 
 def show_sweep(sweep: Sweep, results: Sequence[Result], folder: Path) -> None:
@@ -105,16 +111,17 @@ def show_sweep(sweep: Sweep, results: Sequence[Result], folder: Path) -> None:
         Where the runs are.
     """
     found = rows(sweep, results)
-    paths = list(found[0].values)
-    names = _names(found)
-    table = _table(_title(sweep), _short(paths), ["runs", *(HEADINGS[name] for name in names)])
-    for row in found:
-        cells = [_count(row), *(_figure(row.figures.get(name), name != "seconds") for name in names)]
-        table.add_row(*(escape(as_text(value)) for value in row.values.values()), *cells)
+    columns = _axes([row.values for row in found])
+    columns.append(_Column("runs", "runs", [_count(row) for row in found]))
+    for name in _names(found):
+        columns.append(_Column(name, HEADINGS[name], [_figure(name, row.figures.get(name)) for row in found]))
+    _print(_title(sweep), columns)
+    print_plain(*_lines(sweep, results, folder))
+
+
+def _print(title: str, columns: Sequence[_Column]) -> None:
     console = Console()
-    console.print(table)
-    for line in _lines(sweep, results, folder):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    console.print(_table(title, columns, console.width))
 
 
 def _title(sweep: Sweep) -> str:
@@ -127,13 +134,62 @@ def _short(paths: Sequence[str]) -> list[str]:
     return [end if last.count(end) == 1 else path for path, end in zip(paths, last, strict=True)]
 
 
-def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
-    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in left:
-        table.add_column(escape(heading), overflow="fold")
-    for heading in right:
-        table.add_column(heading, justify="right", no_wrap=True)
+class _Column(NamedTuple):
+    """A column of a table: cells that stay whole, or values of a setting, which may be folded."""
+
+    name: str
+    heading: str
+    cells: list[str]
+    folds: bool = False
+    justify: Literal["left", "right"] = "right"
+
+    @property
+    def widest(self) -> int:
+        """Letters of the heading or of a cell."""
+        return max(map(cell_len, (self.heading, *self.cells)))
+
+    @property
+    def needed(self) -> int:
+        """Letters that there must be room for."""
+        return min(self.widest, LEGIBLE) if self.folds else self.widest
+
+
+def _axes(values: Sequence[Mapping[str, object]]) -> list[_Column]:
+    """Give a column for each setting of the grid."""
+    headings = _short(list(values[0]))
+    return [
+        _Column(path, heading, [as_text(each[path]) for each in values], folds=True, justify="left")
+        for path, heading in zip(values[0], headings, strict=True)
+    ]
+
+
+def _table(title: str, columns: Sequence[_Column], width: int) -> Table:
+    """Lay columns out within a width, so that the rows can be told apart."""
+    for left_out in range(len(DISPENSABLE) + 1):
+        shown = [column for column in columns if column.name not in DISPENSABLE[:left_out]]
+        # A space after each column, one between two, and one at each end.
+        room = width - 2 * len(shown) - 1
+        if sum(column.needed for column in shown) <= room:
+            break
+    room -= sum(column.widest for column in shown if not column.folds)
+    widths = iter(_shares([column.widest for column in shown if column.folds], room))
+    table = plain_table(title)
+    for column in shown:
+        own = next(widths) if column.folds else column.widest
+        table.add_column(
+            escape(column.heading), justify=column.justify, no_wrap=not column.folds, overflow="fold", width=own
+        )
+    for cells in zip(*(column.cells for column in shown), strict=True):
+        table.add_row(*map(escape, cells))
     return table
+
+
+def _shares(wanted: Sequence[int], room: int) -> list[int]:
+    """Give each the width that it wants, and the widest less where there is no room for all; at least a letter."""
+    limit = max(wanted, default=0)
+    while limit > 1 and sum(min(each, limit) for each in wanted) > room:
+        limit -= 1
+    return [min(each, limit) for each in wanted]
 
 
 def _names(found: Sequence[Row]) -> list[str]:
@@ -148,10 +204,17 @@ def _count(row: Row) -> str:
     return f"{row.finished}/{row.wanted}" + (f" ({row.failed} failed)" if row.failed else "")
 
 
-def _figure(figure: Figure | None, spread: bool) -> str:
+def _figure(name: str, figure: Figure | None) -> str:
     if figure is None:
         return "–"
-    return f"{figure.mean:.4g}" + (f" ± {figure.std:.2g}" if spread and figure.std is not None else "")
+    if name == "seconds":
+        return _seconds(figure.mean)
+    return f"{figure.mean:.4g}" + (f" ± {figure.std:.2g}" if figure.std is not None else "")
+
+
+def _seconds(value: float) -> str:
+    """Write three digits, but never as a power of ten."""
+    return f"{float(f'{value:.3g}'):.15g}"
 
 
 def _lines(sweep: Sweep, results: Sequence[Result], folder: Path) -> list[str]:
@@ -178,12 +241,12 @@ def show_plan(sweep: Sweep, there: Mapping[str, bool], folder: Path) -> None:
     folder : Path
         Where the runs go.
     """
-    paths = list(sweep.members[0].values)
-    table = _table(_title(sweep), ["run", *_short(paths)], ["seed", ""])
-    for member in sweep.members:
-        values = (escape(as_text(value)) for value in member.values.values())
-        table.add_row(member.identity, *values, str(member.seed), "finished" if there[member.identity] else "to run")
-    console = Console()
-    console.print(table)
-    words = f"{sum(there.values())} of {len(there)} runs are finished; runs: {folder}"
-    console.print(words, soft_wrap=True, highlight=False, markup=False)
+    members = sweep.members
+    columns = [
+        _Column("identity", "run", [member.identity for member in members], justify="left"),
+        *_axes([member.values for member in members]),
+        _Column("seed", "seed", [str(member.seed) for member in members]),
+        _Column("state", "", ["finished" if there[member.identity] else "to run" for member in members]),
+    ]
+    _print(_title(sweep), columns)
+    print_plain(f"{sum(there.values())} of {len(there)} runs are finished; runs: {folder}")

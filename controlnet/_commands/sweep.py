@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA_DIR, JSON, SCHEDULER, WORKERS, check_place, interruption
+from .options import DATA_DIR, EPOCHS, JSON, METHOD, QUIET, SCHEDULER, SET, WORKERS, check_place, interruption
 
 if TYPE_CHECKING:
     from ..studies.sweep import Result, Sweep
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     help="Values of one setting; may be repeated for others: all combinations are run.",
 )
 @click.option("--seeds", metavar="0:5", help="Seeds, such as 0:5, 0,3,7 or 4; the experiment's if not given.")
-@click.option("--method", "-m", help="Method instead of the experiment's; see `controlnet list`.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs instead of the experiment's.")
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change one setting; may be repeated.")
+@METHOD
+@EPOCHS
+@SET
 @WORKERS
 @SCHEDULER
 @click.option(
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @DATA_DIR
 @JSON
-@click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
+@QUIET
 @click.option("--dry-run", is_flag=True, help="Print the tasks and stop.")
 def sweep(
     experiment: str,

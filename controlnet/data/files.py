@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .._check import all_finite
 from ..errors import DataError, StorageError
 from .dataset import Dataset, Seed, Split, generator
-from .folders import data_folder
+from .folders import data_folder, expanded
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 SUFFIXES = (".npz", *HDF5_SUFFIXES)
@@ -88,7 +88,7 @@ def _outputs(y: NDArray[Any]) -> int:
 
 
 def _find(name: str, folder: Path | None) -> Path:
-    path = Path(name).expanduser()
+    path = expanded(name)
     places = [path] if folder is None else [path, folder / path]
     for place in places:
         # Unlike Path.is_file it takes a name that is too long for one that is not there.

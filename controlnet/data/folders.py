@@ -22,9 +22,38 @@ def data_folder(data_dir: Path | None) -> Path | None:
     -------
     Path or None
         The folder, else the one of the environment variable CONTROLNET_DATA; None if there is neither.
+
+    Raises
+    ------
+    DataError
+        If it is the home of a user who is not known.
     """
     folder = data_dir or os.environ.get(VARIABLE)
-    return Path(folder).expanduser() if folder else None
+    return expanded(folder) if folder else None
+
+
+def expanded(path: str | Path) -> Path:
+    """Give a path with the user's home in place of ``~``.
+
+    Parameters
+    ----------
+    path : str or Path
+        The path.
+
+    Returns
+    -------
+    Path
+        The same, or one from the root.
+
+    Raises
+    ------
+    DataError
+        If it is the home of a user who is not known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise DataError(f"no home folder for {path}: expected a path that exists: name it from the root") from None
 
 
 def home_of(dataset: str, folder: Path, subfolder: str) -> Path:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from ..data import Dataset
-from ..errors import ConfigError
+import numpy as np
+from msgspec.structs import replace
+
+from ..data import DATASETS, Dataset
+from ..data.files import SUFFIXES, is_file_name
+from ..errors import ConfigError, InputError
+from ._explain import suggestion
 from .methods import METHODS, Method, simulates
-from .phases import asleep, sleeps
+from .phases import asleep, feedback_phase, forward_phase, make_network, sleeps
 from .settings import Settings
 
 
@@ -36,6 +41,31 @@ def refuse_together(settings: Settings) -> None:
     if sleeps(settings):
         _refuse_simulation(asleep(settings), "feedback.")
         _refuse_silence(asleep(settings), "feedback.")
+
+
+def refuse_parts(settings: Settings) -> None:
+    """Raise if the parts that settings ask for cannot make a loop, whatever the data.
+
+    Parameters
+    ----------
+    settings : Settings
+        A complete experiment.
+
+    Raises
+    ------
+    ConfigError
+        Naming the part, what was expected, and what it is.
+    """
+    # Whether parts fit does not depend on the widths, so one neuron stands for each layer.
+    narrow = replace(settings.network, hidden=(1,) * len(settings.network.hidden))
+    try:
+        network = make_network(replace(settings, network=narrow), 1, 1, np.random.SeedSequence(0))
+        forward_phase(settings).check(network)
+        sleep = feedback_phase(settings) if sleeps(settings) else None
+        if sleep is not None:
+            sleep.check(network)
+    except InputError as error:
+        raise ConfigError(str(error)) from None
 
 
 def refuse_unfitting(settings: Settings, dataset: Dataset) -> None:
@@ -70,7 +100,13 @@ def _refuse(path: str, expected: str, got: object) -> None:
 
 
 def _refuse_data(settings: Settings) -> None:
-    data = settings.data
+    """Refuse data that are not there to choose, and minibatches of more samples than are asked for."""
+    data, size = settings.data, settings.train.batch_size
+    if data.name not in DATASETS and not is_file_name(data.name):
+        known = f"one of {', '.join(DATASETS)}, or a file ending in {', '.join(SUFFIXES)}"
+        _refuse("data.name", known, f"{data.name!r}{suggestion(data.name, DATASETS)}")
+    if data.train_samples is not None and size > data.train_samples:
+        _refuse("train.batch_size", f"at most the {data.train_samples} training samples", size)
     if data.sizes is not None and data.name != "student-teacher":
         _refuse("data.sizes", f"none for {data.name}, as only student-teacher takes any", list(data.sizes))
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from ..errors import ConfigError
-from ._checks import refuse_together
+from ._assignments import cut, read_value
+from ._checks import refuse_parts, refuse_together
 from ._explain import explain, suggestion
+from ._reading import Table, catalogue_files, merged, read_experiment
 from .methods import LEARNING, METHODS, Method, complete
 from .settings import Settings
-
-Table = dict[str, Any]
 
 SHARED = ("data", "network", "objective")
 """Tables of which overrides count for the peers too."""
@@ -34,15 +31,8 @@ def catalogue() -> dict[str, str]:
     """
     return {
         name: tomllib.loads(file.read_text(encoding="utf-8")).get("title", "")
-        for name, file in _catalogue_files().items()
+        for name, file in catalogue_files().items()
     }
-
-
-@cache
-def _catalogue_files() -> dict[str, Path]:
-    folder = Path(str(resources.files(__package__))) / "catalogue"
-    files = sorted(folder.rglob("*.toml"), key=lambda file: (len(file.parts), file))
-    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
 
 
 class Plan(NamedTuple):
@@ -88,18 +78,18 @@ def resolve(
     ConfigError
         Naming the path of the setting, what was expected, and what it is.
     """
-    name, base = _read(experiment)
+    name, base = read_experiment(experiment)
     by_method = _method_tables(base)
     _converted({**base, "experiment": name})
     for each, own in by_method.items():
-        _converted({**_merged(base, own, afresh=True), "experiment": name, "method": each}, f"methods.{each}")
+        _converted({**merged(base, own, afresh=True), "experiment": name, "method": each}, f"methods.{each}")
     # Another kind starts its table afresh, so it comes before the other settings of that table.
     assignments = sorted((_assignment(text) for text in overrides), key=lambda each: each[0][-1] != "kind")
     chosen = _overridden(base, assignments).get("method", "dfc") if method is None else method
 
     def table_of(each: Any, assigned: list[tuple[list[str], Any]]) -> Table:
         below = base if each == base.get("method", "dfc") else _without_choices(base, METHODS.get(str(each)))
-        table = _overridden(_merged(below, by_method.get(str(each), {}), afresh=True), assigned)
+        table = _overridden(merged(below, by_method.get(str(each), {}), afresh=True), assigned)
         return table | {"experiment": name, "method": each}
 
     result = table_of(chosen, assignments) | ({} if seed is None else {"seed": seed})
@@ -132,6 +122,29 @@ def _as_peer(table: Table, settings: Settings) -> Settings:
         raise ConfigError(f"{error} (for {table['method']}, named in train.compare_with)") from None
     schedule = msgspec.structs.replace(settings.train, compare_with=())
     return msgspec.structs.replace(peer, seed=settings.seed, data=settings.data, train=schedule)
+
+
+def rehearsed(plan: Plan) -> Plan:
+    """Give back a plan whose parts fit each other, whatever the data: what `resolve` leaves to the making of the parts.
+
+    Parameters
+    ----------
+    plan : Plan
+        The settings.
+
+    Returns
+    -------
+    Plan
+        The same.
+
+    Raises
+    ------
+    ConfigError
+        Naming the part that does not fit.
+    """
+    for settings in (plan.settings, *plan.peers):
+        refuse_parts(settings)
+    return plan
 
 
 def from_stored(stored: Mapping[str, Any]) -> Plan:
@@ -215,47 +228,6 @@ def _without_none(value: Any) -> Any:
     return {key: _without_none(item) for key, item in value.items() if item is not None}
 
 
-def _read(experiment: str, above: tuple[str, ...] = ()) -> tuple[str, Table]:
-    """Give name and settings of an experiment, laid over those of the experiment that it names as its ``base``."""
-    path = Path(experiment)
-    if path.suffix == ".toml":
-        name, text = str(path), _text(path)
-    else:
-        files = _catalogue_files()
-        if experiment not in files:
-            short = ", ".join(name for name in files if "/" not in name)
-            raise ConfigError(
-                f"experiment: expected a TOML file or a name of `controlnet list`, such as {short}, got {experiment!r}"
-                + suggestion(experiment, files)
-            )
-        name, text = experiment, _text(files[experiment])
-    if name in above:
-        raise ConfigError(f"base: {' -> '.join((*above, name))} leads back to itself")
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: not valid TOML: {error}") from None
-    if not isinstance(title := table.pop("title", ""), str):
-        raise ConfigError(f"title: expected a string, got {title!r}")
-    if "experiment" in table:
-        raise ConfigError("experiment: unknown setting; the name of an experiment is that of its file")
-    if (base := table.pop("base", None)) is None:
-        return name, table
-    if not isinstance(base, str):
-        raise ConfigError(f"base: expected the name or file of an experiment, got {base!r}")
-    if base.endswith(".toml"):
-        base = str(path.parent / base)
-    return name, _merged(_read(base, (*above, name))[1], table)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"{path}: cannot read the experiment: {reason}") from None
-
-
 def _method_tables(table: Table) -> dict[str, Table]:
     tables = table.pop("methods", {})
     if not isinstance(tables, dict):
@@ -270,28 +242,9 @@ def _method_tables(table: Table) -> dict[str, Table]:
     return tables
 
 
-def _merged(base: Table, over: Mapping[str, Any], *, afresh: bool = False) -> Table:
-    """Lay one table over another; a table of another kind, or with `afresh` of any kind named, stands alone."""
-    result = dict(base)
-    for key, value in over.items():
-        below: Any = result.get(key)
-        nested = isinstance(below, dict) and isinstance(value, dict)
-        if nested and "kind" in value and (afresh or value["kind"] != below.get("kind")):
-            nested = False
-        result[key] = _merged(below, value, afresh=afresh) if nested else value
-    return result
-
-
 def _assignment(text: str) -> tuple[list[str], Any]:
-    path, equals, value = text.partition("=")
-    parts = [part.strip() for part in path.split(".")]
-    if not equals or not all(parts) or parts == ["experiment"] or "\n" in text:
-        raise ConfigError(f"--set {text!r}: expected a.b=value, in one line, with the name of a setting")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    return parts, parsed
+    path, value = cut(text, "--set", "a.b=value")
+    return path.split("."), read_value(value)
 
 
 def _overridden(table: Table, assignments: list[tuple[list[str], Any]]) -> Table:
@@ -299,7 +252,7 @@ def _overridden(table: Table, assignments: list[tuple[list[str], Any]]) -> Table
         nested: Any = value
         for part in reversed(path):
             nested = {part: nested}
-        table = _merged(table, nested)
+        table = merged(table, nested)
     return table
 
 

@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._check import all_finite
-from ..base import Array
-from ..errors import ContinuationError
+from ..errors import ContinuationError, OtherSamplesError
 from ..provenance import PACKAGES, parts_of
 from ..storage import RUN_FILE, Run, read_run
 from .probe import PROBED, Row, from_diagnostics, is_due
-from .progress import Arrays, Progress, remembered
+from .progress import Progress, remembered
 from .settings import Settings
 from .training import Trainer
 from .watching import Epoch
@@ -28,26 +27,6 @@ class Begun(NamedTuple):
     progress: Progress
     history: list[Epoch]
     looks: list[Row]
-
-
-def continuation(trainer: Trainer) -> Arrays:
-    """Give what a run's file holds so that it can be continued, beside its weights and history.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        The training.
-
-    Returns
-    -------
-    dict of arrays
-        By name; ``data`` is a hash of all samples.
-    """
-    return trainer.progress().arrays() | {"data": _data(trainer)}
-
-
-def _data(trainer: Trainer) -> Array:
-    return np.frombuffer(trainer.dataset.fingerprint, np.uint8)
 
 
 def unfinished(path: Path) -> Run:
@@ -102,14 +81,18 @@ def begun(run: Run, trainer: Trainer, folder: Path) -> Begun:
     Raises
     ------
     ContinuationError
-        Naming what does not fit.
+        Naming what does not fit; `OtherSamplesError` if that is the samples.
     """
     try:
         history = _history(run, trainer.settings.train.epochs)
         looks = _looks(run, trainer.settings, len(history))
-        return Begun(_progress(run, trainer, len(history)), history, looks)
+        progress = _progress(run, trainer, len(history))
     except _Unfit as error:
         raise ContinuationError(_because(folder, str(error))) from None
+    if run.provenance.get("samples") != trainer.dataset.fingerprint:
+        words = "expected the samples that it began with, got others: name their folder with --data-dir"
+        raise OtherSamplesError(_because(folder, words))
+    return Begun(progress, history, looks)
 
 
 class _Unfit(Exception):
@@ -158,10 +141,7 @@ def _progress(run: Run, trainer: Trainer, epochs: int) -> Progress:
         raise _Unfit(f"continuation/pretraining: expected the number of passes, {least} to {most}, got something else")
     expected = _expected(trainer, epochs, int(number))
     _require_alike("weights", run.weights, expected.weights)
-    data = _data(trainer)
-    _require_alike("continuation", arrays, expected.arrays() | {"data": data})
-    if not np.array_equal(arrays["data"], data):
-        raise _Unfit("expected the samples that it began with, got others: name their folder with --data-dir")
+    _require_alike("continuation", arrays, expected.arrays())
     seconds = float(arrays["seconds"])
     if not 0 <= seconds < math.inf:
         raise _Unfit(f"continuation/seconds: expected a finite number >= 0, got {seconds:g}")

@@ -15,7 +15,7 @@ from ..provenance import describe_machine
 from ..storage import Run, claim_folder, write_run
 from .chance import seeds
 from .config import Plan, from_stored, to_store
-from .continuing import begun, changes, continuation, continued, unfinished
+from .continuing import begun, changes, continued, unfinished
 from .probe import Row, as_diagnostics, is_due
 from .settings import Settings
 from .training import Trainer
@@ -48,7 +48,6 @@ def run_experiment(
     plan: Plan,
     *,
     folder: Path,
-    replace: bool = False,
     watcher: Watcher | None = None,
     data_dir: Path | None = None,
     threads: int | None = None,
@@ -61,8 +60,6 @@ def run_experiment(
         The experiment and its peers.
     folder : Path
         Where ``run.h5`` goes; must not hold anything yet.
-    replace : bool
-        Whether it may hold a run, which is then replaced.
     watcher : Watcher, optional
         Is told of every minibatch and epoch, of the peers too.
     data_dir : Path, optional
@@ -82,7 +79,7 @@ def run_experiment(
     KeyboardInterrupt
         After what is complete was saved.
     """
-    with claim_folder(folder, replace=replace):
+    with claim_folder(folder):
         return train_in(folder, plan, None, watcher=watcher or Watcher(), data_dir=data_dir, threads=threads)
 
 
@@ -163,7 +160,7 @@ def train_in(
     dataset = dataset_of(plan.settings, data_dir)
     trainer = Trainer(plan.settings, dataset, threads, watcher)
     peers = {peer.method: Trainer(peer, dataset, threads, watcher) for peer in plan.peers}
-    recorder = _Recorder(plan, folder)
+    recorder = _Recorder(plan, folder, dataset)
     if before is None:
         recorder.look(trainer, 0)
         recorder.save(trainer)
@@ -201,39 +198,18 @@ def dataset_of(settings: Settings, data_dir: Path | None = None) -> Dataset:
 
     Raises
     ------
+    ConfigError
+        If more training samples are asked for than there are.
     ControlNetError
         If there is no such dataset, or it is unusable.
     """
     data = settings.data
     dataset = load(data.name, seed=seeds(settings.seed)["split"], data_dir=data_dir, sizes=data.sizes)
-    return chosen(dataset, settings)
-
-
-def chosen(dataset: Dataset, settings: Settings) -> Dataset:
-    """Give the part of a dataset that the settings ask for.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        The whole.
-    settings : Settings
-        The experiment; ``data.train_samples`` counts.
-
-    Returns
-    -------
-    Dataset
-        The same, or with fewer training samples.
-
-    Raises
-    ------
-    ConfigError
-        If more are asked for than there are.
-    """
-    number, most = settings.data.train_samples, len(dataset.train.targets)
+    number, most = data.train_samples, len(dataset.train.targets)
     if number is None:
         return dataset
     if number > most:
-        raise ConfigError(f"data.train_samples: expected at most {most} for {settings.data.name}, got {number}")
+        raise ConfigError(f"data.train_samples: expected at most {most} for {data.name}, got {number}")
     return dataset.with_train_samples(number)
 
 
@@ -253,36 +229,21 @@ def _results(history: list[Epoch]) -> dict[str, Any]:
     """Give the numbers that sum up a training; losses and errors are those of the last epoch."""
     if not history:
         return {"epochs": 0}
-    last = history[-1]
-    return {
-        "test_error_percent": last.test_error_percent,
-        "validation_error_percent": last.validation_error_percent,
-        "train_loss": last.train_loss,
-        "validation_loss": last.validation_loss,
-        "test_loss": last.test_loss,
-        "amount_of_control": last.amount_of_control,
-        "converged_percent": last.converged_percent,
-        "diverged_percent": last.diverged_percent,
-        "simulated": last.simulated,
-        "converged": last.converged,
-        "diverged": last.diverged,
-        "simulated_steps": last.simulated_steps,
-        "extension_error": last.extension_error,
-        "epochs": last.epoch,
-        "seconds": round(sum(epoch.seconds for epoch in history), 3),
-    }
+    last = history[-1]._asdict()
+    seconds = round(sum(epoch.seconds for epoch in history), 3)
+    return {"epochs": last.pop("epoch")} | last | {"seconds": seconds}
 
 
 class _Recorder:
     """Keeps what a run has brought so far, and writes it."""
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: Plan, folder: Path, dataset: Dataset) -> None:
         self.plan, self.folder = plan, folder
         self.history: list[Epoch] = []
         self.peers: dict[str, dict[str, Any]] = {}
         self.diagnostics: dict[str, Array] = {}
         self.looks: list[Row] = []
-        self.provenance = describe_machine()
+        self.provenance = describe_machine() | {"samples": dataset.fingerprint}
 
     def look(self, trainer: Trainer, epoch: int) -> None:
         """Add a row of what is looked at, if this epoch is one of those."""
@@ -318,6 +279,6 @@ class _Recorder:
             diagnostics=self.diagnostics,
             provenance=self.provenance,
             complete=complete,
-            continuation={} if complete else continuation(trainer),
+            continuation={} if complete else trainer.progress().arrays(),
         )
         write_run(self.folder, run)

@@ -81,6 +81,9 @@ def compare(runs: Sequence[Run], *, everything: bool = False) -> Comparison:
     settings = _rows([flatten(run.settings) for run in runs])
     results = _rows([_results(run) for run in runs])
     machine = _rows([_machine(run) for run in runs])
+    if len({run.seed for run in runs}) > 1:
+        # Each seed splits them in another way.
+        machine.pop("samples", None)
     kept: Callable[[Rows], Rows] = dict if everything else _differing
     return Comparison(
         settings=kept(settings),

@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .._parallel import number_of_threads
+from ..data.files import is_file_name
+from ..data.folders import data_folder, expanded
 from ..errors import ConfigError
 from .tasks import Failure, Outcome, Task, attempt
 
@@ -82,10 +84,29 @@ def engine(
         If the scheduler is no address, cannot be reached, or Dask is not installed.
     """
     workers = number_of_threads(workers)
-    with _opened(most, workers, scheduler) as do:
-        # Workers elsewhere have a working folder of their own.
-        place = None if data_dir is None else data_dir.absolute()
-        yield lambda tasks: do([task._replace(folder=task.folder.absolute()) for task in tasks], place)
+    # Workers elsewhere have a working folder and an environment of their own.
+    place = data_folder(data_dir)
+    place = None if place is None else place.absolute()
+    elsewhere = scheduler not in (None, LOCAL)
+
+    def do(tasks: Sequence[Task]) -> Outcomes:
+        if elsewhere and place is None:
+            _require_known_everywhere(tasks)
+        return opened([task._replace(folder=task.folder.absolute()) for task in tasks], place)
+
+    with _opened(most, workers, scheduler) as opened:
+        yield do
+
+
+def _require_known_everywhere(tasks: Sequence[Task]) -> None:
+    """Refuse files of samples that each worker would look for in its own folder."""
+    for task in tasks:
+        name = task.stored["data"]["name"]
+        if is_file_name(name) and not expanded(name).is_absolute():
+            raise ConfigError(
+                f"data.name: expected a path from the root, as the scheduler's workers have folders of their own, "
+                f"got {name!r}: name it so, or its folder with --data-dir"
+            )
 
 
 @contextmanager

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from itertools import product
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
+from ..experiments._assignments import cut, read_value, split
 
-OPENING, CLOSING, QUOTES = "[{", "]}", "\"'"
 
-
-class Choice(NamedTuple):
+class AxisValue(NamedTuple):
     """One value of one setting: the setting's path, the value as it was written, and what that means."""
 
     path: str
@@ -21,11 +19,11 @@ class Choice(NamedTuple):
 
     @property
     def assignment(self) -> str:
-        """The choice as an override that `resolve` takes."""
+        """The value as an override that `resolve` takes."""
         return f"{self.path}={self.text}"
 
 
-def read_axis(text: str) -> tuple[Choice, ...]:
+def read_axis(text: str) -> tuple[AxisValue, ...]:
     """Read the values of one setting.
 
     Parameters
@@ -35,7 +33,7 @@ def read_axis(text: str) -> tuple[Choice, ...]:
 
     Returns
     -------
-    tuple of Choice
+    tuple of AxisValue
         In the order written.
 
     Raises
@@ -43,66 +41,14 @@ def read_axis(text: str) -> tuple[Choice, ...]:
     ConfigError
         If there is no path, or a value is missing or left open.
     """
-    path, equals, values = text.partition("=")
-    path = ".".join(part.strip() for part in path.split("."))
-    if not equals or not all(path.split(".")) or "\n" in text:
-        raise ConfigError(f"--grid {text!r}: expected a.b=value,value, in one line, with the name of a setting")
-    texts = [part.strip() for part in split(values)]
+    path, values = cut(text, "--grid", "a.b=value,value")
+    texts = [part.strip() for part in split(values, "--grid")]
     if not all(texts):
         raise ConfigError(f"--grid {text!r}: expected a value before and after each comma")
-    return tuple(Choice(path, each, _parsed(each)) for each in texts)
+    return tuple(AxisValue(path, each, read_value(each)) for each in texts)
 
 
-def split(text: str) -> list[str]:
-    """Cut a text at its commas, but not within brackets, braces or quotes.
-
-    Parameters
-    ----------
-    text : str
-        Values as in TOML.
-
-    Returns
-    -------
-    list of str
-        The parts; joined by commas they are the text again.
-
-    Raises
-    ------
-    ConfigError
-        If a bracket, brace or quote has no counterpart.
-    """
-    parts, start, depth, quote = [], 0, 0, ""
-    for position, letter in enumerate(text):
-        if quote:
-            # A backslash escapes a quote in double quotes only, as in TOML.
-            escaped = quote == '"' and _backslashes(text, position) % 2
-            quote = "" if letter == quote and not escaped else quote
-        elif letter in QUOTES:
-            quote = letter
-        elif letter == "," and depth == 0:
-            parts.append(text[start:position])
-            start = position + 1
-        else:
-            depth += (letter in OPENING) - (letter in CLOSING)
-            if depth < 0:
-                break
-    if depth or quote:
-        raise ConfigError(f"--grid: {text!r} has a bracket or quote without its counterpart")
-    return [*parts, text[start:]]
-
-
-def _backslashes(text: str, end: int) -> int:
-    return end - len(text[:end].rstrip("\\"))
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def read_grid(texts: Iterable[str]) -> list[tuple[Choice, ...]]:
+def read_grid(texts: Iterable[str]) -> list[tuple[AxisValue, ...]]:
     """Give all points of a grid.
 
     Parameters
@@ -112,7 +58,7 @@ def read_grid(texts: Iterable[str]) -> list[tuple[Choice, ...]]:
 
     Returns
     -------
-    list of tuple of Choice
+    list of tuple of AxisValue
         The product, the last setting running fastest; one empty point if there is no setting.
     """
     return list(product(*(read_axis(text) for text in texts)))

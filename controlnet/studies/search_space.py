@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
+from msgspec import inspect
+
 from ..errors import ConfigError
+from ..experiments._assignments import cut, read_value, split
 from ..experiments.methods import METHODS
 from ..experiments.settings import Settings
 
@@ -34,7 +37,7 @@ SINGLE_PHASE = {"feedback.optimizer.learning_rate": "1e-8..1e-3", "noise.sigma":
 
 
 class Range(NamedTuple):
-    """Numbers from `low` to `high`, whole ones if both are, evenly in the logarithm with `log`."""
+    """Numbers from `low` to `high`, whole ones if these are, evenly in the logarithm with `log`."""
 
     low: int | float
     high: int | float
@@ -86,18 +89,17 @@ def default_space(settings: Settings, known: Mapping[str, Any]) -> Space:
         texts |= CONTROLLED | (NUDGED if settings.objective.feedback == "nudged" else {})
     if settings.feedback.learning != "none":
         texts |= TWO_PHASE if settings.feedback.learning == "two-phase" else SINGLE_PHASE
-    return parse_space((f"{path}={text}" for path, text in texts.items() if path in known), known)
+    return parse_space(f"{path}={text}" for path, text in texts.items() if path in known)
 
 
-def parse_space(texts: Iterable[str], known: Mapping[str, Any]) -> Space:
+def parse_space(texts: Iterable[str]) -> Space:
     """Read what is to be searched.
 
     Parameters
     ----------
     texts : iterable of str
-        ``path=LOW..HIGH`` or ``path=a,b,c``.
-    known : mapping
-        The experiment's settings by dotted path: where one is a whole number, so are those of its range.
+        ``path=LOW..HIGH`` or ``path=a,b,c``, the values as in TOML. Where a setting is a whole number, so are those of
+        its range, whatever its value is now.
 
     Returns
     -------
@@ -111,12 +113,11 @@ def parse_space(texts: Iterable[str], known: Mapping[str, Any]) -> Space:
     """
     space: Space = {}
     for text in texts:
-        path, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or not all(part.strip() for part in path.split(".")) or "\n" in text:
-            raise ConfigError(f"--search {text!r}: expected a.b=LOW..HIGH or a.b=x,y,z, in one line")
+        path, values = cut(text, "--search", "a.b=LOW..HIGH or a.b=x,y,z")
         if path in space:
             raise ConfigError(f"--search {path}: expected once, got it twice")
-        space[path] = _range(path, value, known.get(path)) if ".." in value else _choice(path, value)
+        parts = [part.strip() for part in split(values, f"--search {path}")]
+        space[path] = _range(path, values) if len(parts) == 1 and ".." in values else _choice(path, values, parts)
     return dict(sorted(space.items()))
 
 
@@ -149,21 +150,16 @@ def meant(value: Any) -> Any:
     number, str, bool or list
         What TOML reads in the text, else the text itself.
     """
-    if not isinstance(value, str):
-        return value
-    try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return value
+    return read_value(value) if isinstance(value, str) else value
 
 
-def _range(path: str, text: str, now: Any) -> Range:
-    ends = [end.strip() for end in text.split("..", 1)]
+def _range(path: str, text: str) -> Range:
+    ends, numbers = [end.strip() for end in text.split("..", 1)], _numbers(path)
     whole = all(re.fullmatch(r"[+-]?\d{1,15}", end) for end in ends)
-    if isinstance(now, int) and not whole:
+    if numbers == {int} and not whole:
         raise ConfigError(f"--search {path}: expected LOW..HIGH, whole numbers, got {text!r}")
     try:
-        low, high = (int(end) if whole and not isinstance(now, float) else float(end) for end in ends)
+        low, high = (int(end) if whole and float not in numbers else float(end) for end in ends)
     except ValueError:
         low = high = math.nan
     if not math.isfinite(low) or not math.isfinite(high) or low >= high:
@@ -171,9 +167,22 @@ def _range(path: str, text: str, now: Any) -> Range:
     return Range(low, high, log=low > 0 and high / low >= DECADE)
 
 
-def _choice(path: str, text: str) -> Choice:
-    # Commas within brackets belong to a list.
-    choices = tuple(part.strip() for part in re.split(r",(?![^\[]*\])", text))
+def _choice(path: str, text: str, choices: list[str]) -> Choice:
     if len(choices) < 2 or not all(choices) or len(set(choices)) < len(choices):
         raise ConfigError(f"--search {path}: expected LOW..HIGH or two or more different values x,y,z, got {text!r}")
-    return Choice(choices)
+    return Choice(tuple(choices))
+
+
+@cache
+def _numbers(path: str) -> frozenset[type]:
+    """Give what kinds of number a setting may be, whichever table of several stands there; none if it is no number."""
+    found = [inspect.type_info(Settings)]
+    for name in path.split("."):
+        tables = [table for table in _members(found) if isinstance(table, inspect.StructType)]
+        found = [field.type for table in tables for field in table.fields if field.encode_name == name]
+    kinds = {inspect.IntType: int, inspect.FloatType: float}
+    return frozenset(kinds[type(member)] for member in _members(found) if type(member) in kinds)
+
+
+def _members(found: list[inspect.Type]) -> list[inspect.Type]:
+    return [member for kind in found for member in (kind.types if isinstance(kind, inspect.UnionType) else (kind,))]

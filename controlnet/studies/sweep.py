@@ -8,21 +8,21 @@ diverged too: with the same settings it will diverge again, unless another versi
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import msgspec
 
-from .._folder import named_errors, put
-from ..errors import ConfigError, StorageError
-from ..experiments.config import Plan, resolve, to_store
+from ..experiments._assignments import Given, cut, refuse_twice
+from ..experiments.config import Plan, rehearsed, resolve, to_store
 from .engines import Failure, Task, run_tasks
-from .grid import Choice, read_grid
+from .grid import AxisValue, read_grid
+from .samples import Samples
+from .sweep_list import write_list
 from .tasks import finished, identity
 
-LIST_FILE = "sweep.json"
 NO_PEERS = "train.compare_with=[]"
 
 
@@ -81,7 +81,7 @@ def plan_sweep(
     epochs: int | None = None,
     overrides: Sequence[str] = (),
 ) -> Sweep:
-    """Resolve the settings of every task before any of them runs.
+    """Resolve the settings of every task before any of them runs, and see that its parts fit each other.
 
     Methods that the experiment names for comparison are not trained beside each task, unless an override or the grid
     says so with ``train.compare_with``: a grid over ``method`` compares.
@@ -107,18 +107,19 @@ def plan_sweep(
     Raises
     ------
     ConfigError
-        If any setting is unknown, of the wrong type or out of range, or given twice.
+        If any setting is unknown, of the wrong type or out of range, contradicts another one, or is given twice: a
+        table and a setting in it too.
     """
     points = read_grid(grid)
-    given = {"--method": ("method", method), "--seeds": ("seed", seeds), "--epochs": ("train.epochs", epochs)}
-    fixed = {path: option for option, (path, value) in given.items() if value is not None}
-    fixed |= dict.fromkeys((_path(text) for text in overrides), "--set")
-    _refuse_twice([choice.path for choice in points[0]], fixed)
+    options = {"--method": ("method", method), "--seeds": ("seed", seeds), "--epochs": ("train.epochs", epochs)}
+    given = [Given(value.path, "--grid") for value in points[0]]
+    given += [Given(path, option) for option, (path, value) in options.items() if value is not None]
+    refuse_twice([*given, *(Given(cut(text, "--set", "a.b=value")[0], "--set") for text in overrides)])
     members: dict[str, Member] = {}
     wanted, methods = 0, set()
     for point in points:
-        chosen = (NO_PEERS, *overrides, *(choice.assignment for choice in point))
-        plan = resolve(experiment, method=method, epochs=epochs, overrides=chosen)
+        chosen = (NO_PEERS, *overrides, *(value.assignment for value in point))
+        plan = rehearsed(resolve(experiment, method=method, epochs=epochs, overrides=chosen))
         methods.add(plan.settings.method)
         for seed in (plan.settings.seed,) if seeds is None else seeds:
             wanted += 1
@@ -127,18 +128,6 @@ def plan_sweep(
     name = plan.settings.experiment
     one = methods.pop() if len(methods) == 1 else None
     return Sweep(name, one, tuple(members.values()), wanted - len(members))
-
-
-def _path(assignment: str) -> str:
-    return ".".join(part.strip() for part in assignment.partition("=")[0].split("."))
-
-
-def _refuse_twice(axes: Sequence[str], fixed: Mapping[str, str]) -> None:
-    """Refuse two sources of one setting, of which only one would count."""
-    for number, path in enumerate(axes):
-        other = "another --grid" if path in axes[:number] else fixed.get(path)
-        if other is not None:
-            raise ConfigError(f"{path}: given by --grid and by {other}: expected one of them")
 
 
 def _with_seed(plan: Plan, seed: int) -> Plan:
@@ -152,9 +141,9 @@ def _seeded(part: Any, seed: int) -> Any:
     return msgspec.structs.replace(part, seed=seed)
 
 
-def _member(plan: Plan, point: tuple[Choice, ...]) -> Member:
+def _member(plan: Plan, point: tuple[AxisValue, ...]) -> Member:
     stored = to_store(plan)
-    return Member(identity(stored), {choice.path: choice.value for choice in point}, plan.settings.seed, stored)
+    return Member(identity(stored), {each.path: each.value for each in point}, plan.settings.seed, stored)
 
 
 def default_folder(sweep: Sweep) -> Path:
@@ -203,10 +192,10 @@ def run_sweep(
     ControlNetError
         If the folder cannot be used, or the scheduler cannot be reached.
     """
-    write_list(folder, sweep)
-    left: dict[str, Member] = {}
+    write_list(folder, (_entry(member, sweep.experiment) for member in sweep.members))
+    left, samples = dict[str, Member](), Samples(data_dir)
     for member in sweep.members:
-        summary = finished(folder / member.identity, member.stored)
+        summary = finished(folder / member.identity, member.stored, samples)
         if summary is None:
             left[member.identity] = member
         else:
@@ -216,50 +205,13 @@ def run_sweep(
         yield Result(left[task.identity], summary, error)
 
 
-def write_list(folder: Path, sweep: Sweep) -> Path:
-    """Write which tasks a folder holds, those of earlier calls too.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder; created with its parents.
-    sweep : Sweep
-        The sweep.
-
-    Returns
-    -------
-    Path
-        ``sweep.json``.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be written, or holds something else.
-    """
-    file = folder / LIST_FILE
-    entries = {
-        member.identity: {
-            "identity": member.identity,
-            "experiment": sweep.experiment,
-            "values": member.values,
-            "seed": member.seed,
-        }
-        for member in sweep.members
+def _entry(member: Member, experiment: str) -> dict[str, Any]:
+    return {
+        "identity": member.identity,
+        "experiment": experiment,
+        "values": member.values,
+        "seed": member.seed,
     }
-    with named_errors("write to", folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        before = {entry["identity"]: entry for entry in _read_list(file)}
-        text = json.dumps({"tasks": list((before | entries).values())}, indent=1, default=str)
-        return put(file, text.encode() + b"\n")
-
-
-def _read_list(file: Path) -> list[dict[str, Any]]:
-    if not file.exists():
-        return []
-    try:
-        return [{**entry, "identity": str(entry["identity"])} for entry in json.loads(file.read_bytes())["tasks"]]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise StorageError(f"{file} is not the list of a sweep: remove it or choose another folder") from None
 
 
 class Figure(NamedTuple):

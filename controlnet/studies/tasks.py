@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ContinuationError, StorageError
+from ..errors import ContinuationError, OtherSamplesError, StorageError
 from ..experiments.config import from_stored
 from ..experiments.running import train_in
-from ..experiments.watching import Remarks, Watcher
+from ..experiments.watching import Remarks
 from ..storage import RUN_FILE, Run, claim_folder, read_run
+from .samples import Samples
 
 PAUSE = 0.5
 """Seconds between two looks at a folder that another process holds."""
@@ -70,7 +72,7 @@ def identity(stored: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def finished(folder: Path, stored: Mapping[str, Any]) -> dict[str, Any] | None:
+def finished(folder: Path, stored: Mapping[str, Any], samples: Samples | None = None) -> dict[str, Any] | None:
     """Give the summary of a run that is there already.
 
     Parameters
@@ -79,14 +81,25 @@ def finished(folder: Path, stored: Mapping[str, Any]) -> dict[str, Any] | None:
         Where it would be.
     stored : mapping
         Its settings, as `to_store` gave them.
+    samples : Samples, optional
+        What the run should have learned.
 
     Returns
     -------
     dict or None
         The summary; None if there is no whole run of these settings.
+
+    Raises
+    ------
+    OtherSamplesError
+        If there is one that learned other samples.
     """
     run = _kept(folder, stored)
-    return run.summary if run is not None and run.complete else None
+    if run is None or not run.complete:
+        return None
+    if samples is not None:
+        samples.check(run, folder)
+    return run.summary
 
 
 def _kept(folder: Path, stored: Mapping[str, Any]) -> Run | None:
@@ -107,7 +120,6 @@ def perform(
     *,
     data_dir: Path | None = None,
     threads: int | None = 1,
-    watcher: Watcher | None = None,
 ) -> dict[str, Any]:
     """Do a task, unless it is done; what an earlier attempt left unfinished is gone on with.
 
@@ -124,8 +136,6 @@ def perform(
         Folder with the dataset's files.
     threads : int, optional
         Number of threads; the result does not depend on it.
-    watcher : Watcher, optional
-        Is told of every minibatch and epoch; by default one that prints `Remarks`.
 
     Returns
     -------
@@ -134,15 +144,17 @@ def perform(
 
     Raises
     ------
+    OtherSamplesError
+        If an earlier attempt learned other samples; it is left as it is.
     ControlNetError
         If data or folder are unusable or the training diverges.
     """
-    plan, watcher = from_stored(stored), watcher or Remarks()
+    plan, samples = from_stored(stored), Samples(data_dir)
 
     def train(before: Run | None) -> dict[str, Any]:
-        return train_in(folder, plan, before, watcher=watcher, data_dir=data_dir, threads=threads)
+        return train_in(folder, plan, before, watcher=Remarks(), data_dir=data_dir, threads=threads)
 
-    while (summary := finished(folder, stored)) is None:
+    while (summary := finished(folder, stored, samples)) is None:
         try:
             with claim_folder(folder, replace=True):
                 # Once more, as another process may have done the task until now.
@@ -151,7 +163,10 @@ def perform(
                     return run.summary
                 try:
                     return train(run)
-                except ContinuationError:
+                except OtherSamplesError:
+                    raise
+                except ContinuationError as error:
+                    print(f"{error}, which is done", file=sys.stderr, flush=True)
                     return train(None)
         except StorageError as error:
             if not _in_use(error):

@@ -9,116 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from .._folder import named_errors, put
 from ..errors import ConfigError, ControlNetError, LearningDivergedError
-from ..experiments.config import Plan, as_toml, resolve, to_store
-from ..experiments.settings import Settings
+from ..experiments.config import as_toml, to_store
 from ._trials import Journal, Trial, claim_search, optuna
-from .comparing import flatten
 from .engines import Engine, Outcome, Task, engine
-from .search_space import Space, default_space, meant, parse_space, written
-from .tasks import identity
+from .samples import Samples
+from .search import Search
+from .tasks import finished, identity
 
 OBJECTIVES = ("validation_error_percent", "validation_loss")
 """What is made small: the first of these that a run has."""
 BEST = "best.toml"
-
-
-class Search:
-    """An experiment, and what of it is searched.
-
-    Parameters
-    ----------
-    experiment : str
-        Name of the catalogue, or path of a TOML file.
-    searched : iterable of str
-        ``path=LOW..HIGH`` or ``path=a,b,c``; what the papers searched for the method if empty.
-    overrides : iterable of str
-        ``a.b=value``, for all trials.
-    **given : method, seed, epochs
-        As for `resolve`.  The seed is that of the trainings and of the search.
-
-    Raises
-    ------
-    ConfigError
-        If the experiment is not sound, or an end of what is searched cannot be.
-    """
-
-    def __init__(
-        self, experiment: str, searched: Iterable[str] = (), overrides: Iterable[str] = (), **given: Any
-    ) -> None:
-        self._experiment, self._overrides, self._given = experiment, tuple(overrides), given
-        self.known: dict[str, Any] = {}
-        self.base = self.plan({})
-        self.known = flatten(to_store(self.base))
-        texts = tuple(searched)
-        self.space: Space = parse_space(texts, self.known) or default_space(self.base.settings, self.known)
-        for path in self.space:
-            self._check(path)
-
-    def plan(self, point: Mapping[str, Any]) -> Plan:
-        """Give the experiment at a point of the search, without peers.
-
-        Parameters
-        ----------
-        point : mapping
-            Number or text by path.
-
-        Returns
-        -------
-        Plan
-            The checked settings.
-        """
-        # A table that the experiment leaves to its default has to be named by its kind.
-        kinds = (f"{path.rpartition('.')[0]}.kind" for path in point)
-        chosen = {kind: self.known[kind] for kind in kinds if kind in self.known} | dict(point)
-        assigned = (f"{path}={written(value)}" for path, value in chosen.items())
-        return resolve(
-            self._experiment, overrides=(*self._overrides, *assigned, "train.compare_with=[]"), **self._given
-        )
-
-    def about(self) -> dict[str, Any]:
-        """Give what makes this search another one than others.
-
-        Returns
-        -------
-        dict
-            Settings and searched settings, as JSON would hold them.
-        """
-        settings = {name: value for name, value in to_store(self.base).items() if name != "experiment"}
-        return {"settings": settings, "search": {path: str(each) for path, each in self.space.items()}}
-
-    def _check(self, path: str) -> None:
-        """Refuse a setting that is not there, cannot have these values, or that the search must not change."""
-        if path in ("seed", "experiment", "train.compare_with"):
-            raise ConfigError(f"--search {path}: expected a setting that tells how to learn")
-        found = set()
-        for end in self.space[path].ends:
-            try:
-                found.add(identity(to_store(self.plan({path: end}))))
-            except ConfigError as error:
-                # What only contradicts another setting may go with other values of that one.
-                if path == "method" or not self._sound(path, end):
-                    raise ConfigError(f"--search {error}") from None
-                found.add(repr(end))
-        if len(found) == 1:
-            raise ConfigError(f"--search {path}: expected a setting that another option does not fix")
-
-    def _sound(self, path: str, end: Any) -> bool:
-        """Say whether a setting may have a value as far as the others are left out of account."""
-        table = {name: value for name, value in to_store(self.base).items() if name != "peers"}
-        *above, last = path.split(".")
-        below = table
-        for name in above:
-            below = below.setdefault(name, {})
-        below[last] = meant(end)
-        try:
-            msgspec.convert(table, Settings)
-        except msgspec.ValidationError:
-            return False
-        return True
 
 
 @dataclass(frozen=True)
@@ -215,7 +117,7 @@ def tune(
     ConfigError
         If the scheduler cannot be used.
     StorageError
-        If the folder is unusable or holds another search.
+        If the folder is unusable, or holds another search or one on other samples.
     LearningDivergedError
         If all trials failed.
     ControlNetError
@@ -225,6 +127,10 @@ def tune(
     with claim_search(folder):
         journal = Journal(folder, search.about() | ({"together": together} if together > 1 else {}), together)
         found = journal.trials
+        if (known := _best(found)) is not None:
+            # Errors on other samples say nothing about these.
+            stored = to_store(search.plan(known.point))
+            finished(folder / identity(stored), stored, Samples(where.get("data_dir")))
         for trial in _made(search, folder, journal, trials, together, where):
             found.append(trial)
             if _best(found) is trial:

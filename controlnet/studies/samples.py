@@ -1,0 +1,61 @@
+"""The samples that are here now, held against those that runs have learned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..data.files import is_file_name
+from ..data.folders import data_folder
+from ..errors import ControlNetError, OtherSamplesError
+from ..experiments.config import from_stored
+from ..experiments.running import dataset_of
+from ..storage import Run
+
+
+class Samples:
+    """The hashes of the datasets that are here, each found once.
+
+    Parameters
+    ----------
+    data_dir : Path, optional
+        Folder with the datasets' files.
+    """
+
+    def __init__(self, data_dir: Path | None = None) -> None:
+        self._data_dir = data_dir
+        self._known: dict[str, str | None] = {}
+
+    def check(self, run: Run, folder: Path) -> None:
+        """Refuse a run whose samples are not those that are here.
+
+        Parameters
+        ----------
+        run : Run
+            The run.
+        folder : Path
+            What it is called in the error.
+
+        Raises
+        ------
+        OtherSamplesError
+            If its samples were others. What is not here, or cannot change, is not looked at.
+        """
+        data = run.settings["data"]
+        key = json.dumps([data, run.settings["seed"]], sort_keys=True)
+        if key not in self._known:
+            self._known[key] = self._fingerprint(run) if self._may_change(data["name"]) else None
+        now, then = self._known[key], run.provenance.get("samples")
+        if None not in (now, then) and now != then:
+            words = f"{folder} holds a run that learned other samples of {data['name']} than those that are here"
+            raise OtherSamplesError(f"{words}: remove it, choose another folder, or name theirs with --data-dir")
+
+    def _may_change(self, name: str) -> bool:
+        """Say whether samples come from files of the user; what is downloaded has a checksum."""
+        return is_file_name(name) or data_folder(self._data_dir) is not None
+
+    def _fingerprint(self, run: Run) -> str | None:
+        try:
+            return dataset_of(from_stored(run.settings).settings, self._data_dir).fingerprint
+        except ControlNetError:
+            return None
