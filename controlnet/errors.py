@@ -31,6 +31,10 @@ class StorageError(ControlNetError):
     """A run's file or folder cannot be written or read."""
 
 
+class FolderInUseError(StorageError):
+    """Another process holds a folder."""
+
+
 class ContinuationError(StorageError):
     """A run cannot be continued: it is complete, or its file does not hold what that takes."""
 

@@ -9,7 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from . import _columns, _hdf5
-from ._folder import RUN_FILE, claim_folder, named_errors, replace_file
+from ._files import named_errors
+from ._folder import RUN_FILE, claim_folder, replace_file
 from .errors import InputError, StorageError
 
 __all__ = ["RUN_FILE", "Run", "claim_folder", "read_run", "write_run"]

@@ -224,7 +224,7 @@ def test_a_folder_that_takes_nothing_is_named(monkeypatch: pytest.MonkeyPatch, c
     def refuse(descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("controlnet._folder.os.fsync", refuse)
+    monkeypatch.setattr("controlnet._files.os.fsync", refuse)
     message = failed("run", *ONE, "--out", "full")
     assert os.strerror(code) in message and "full" in message and advice in message
     assert not Path("full").exists()

@@ -93,7 +93,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.Mo
 
     cut(plan(), tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr("controlnet._folder.os.replace", full)
+        patched.setattr("controlnet._files.os.replace", full)
         unchanged(tmp_path, tmp_path, StorageError, "No space left on device")
     continue_experiment(tmp_path)
     assert read_run(tmp_path).complete

@@ -239,7 +239,7 @@ def test_a_full_disk_keeps_what_was_written_before(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(source, target)
 
-    monkeypatch.setattr("controlnet._folder.os.replace", replace)
+    monkeypatch.setattr("controlnet._files.os.replace", replace)
     with pytest.raises(StorageError, match="No space left on device: free space there or choose another folder"):
         run_experiment(plan(epochs=3), folder=tmp_path)
     if written == 0:

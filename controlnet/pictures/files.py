@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._folder import named_errors, put, try_folder
+from .._files import named_errors, put, try_folder
 from .table import Table
 
 if TYPE_CHECKING:

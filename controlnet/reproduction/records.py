@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from .._folder import named_errors, put
+from .._files import named_errors, put
 from ..errors import StorageError
 from ..provenance import parts_of
 from ..storage import Run

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._folder import named_errors, put
+from .._files import held, named_errors, put
 from ..errors import InputError, StorageError
 from .comparing import flatten
 from .search_space import Choice, Space, meant
@@ -73,22 +73,12 @@ def claim_search(folder: Path) -> Iterator[None]:
     StorageError
         When it is in use, cannot be written to, or holds other files but no search.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / LOCK, timeout=0)
-    with named_errors("use", folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        names = {entry.name for entry in folder.iterdir()} - {LOCK}
+    with held(folder, LOCK, "search"):
+        with named_errors("use", folder):
+            names = {entry.name for entry in folder.iterdir()} - {LOCK}
         if names and JOURNAL not in names:
             raise StorageError(f"{folder} holds other files, such as '{min(names)}', and no search: choose another")
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise StorageError(f"{folder} is in use by another search: wait for its end or choose another") from error
-    try:
         yield
-    finally:
-        lock.release()
 
 
 class Journal:

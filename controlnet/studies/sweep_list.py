@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .._folder import named_errors, put
+from .._files import held, named_errors, put
 from ..errors import StorageError
 
 LIST_FILE = "sweep.json"
@@ -39,33 +38,12 @@ def write_list(folder: Path, entries: Iterable[Mapping[str, Any]]) -> Path:
         If it cannot be written, or holds something else.
     """
     file = folder / LIST_FILE
-    with named_errors("write to", folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with _held(folder):
-            tasks = {entry["identity"]: entry for entry in _read_list(file)}
-            for entry in entries:
-                before = tasks.get(entry["identity"], {"values": {}})
-                tasks[entry["identity"]] = {**entry, "values": before["values"] | entry["values"]}
-            return put(file, json.dumps({"tasks": list(tasks.values())}, indent=1, default=str).encode() + b"\n")
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold the list of a folder for one process."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / LOCK_FILE, timeout=PATIENCE)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise StorageError(f"{folder} is in use by another sweep: wait for its end or choose another folder") from None
-    try:
-        yield
-    finally:
-        # Removed while it is still held: whoever waits notices and makes a new one.
-        with suppress(OSError):
-            (folder / LOCK_FILE).unlink(missing_ok=True)
-        lock.release()
+    with named_errors("write to", folder), held(folder, LOCK_FILE, "sweep", PATIENCE):
+        tasks = {entry["identity"]: entry for entry in _read_list(file)}
+        for entry in entries:
+            before = tasks.get(entry["identity"], {"values": {}})
+            tasks[entry["identity"]] = {**entry, "values": before["values"] | entry["values"]}
+        return put(file, json.dumps({"tasks": list(tasks.values())}, indent=1, default=str).encode() + b"\n")
 
 
 def _read_list(file: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ContinuationError, OtherSamplesError, StorageError
+from ..errors import ContinuationError, FolderInUseError, OtherSamplesError, StorageError
 from ..experiments.config import from_stored
 from ..experiments.running import train_in
 from ..experiments.watching import Remarks
@@ -168,17 +168,9 @@ def perform(
                 except ContinuationError as error:
                     print(f"{error}, which is done", file=sys.stderr, flush=True)
                     return train(None)
-        except StorageError as error:
-            if not _in_use(error):
-                raise
+        except FolderInUseError:
             time.sleep(PAUSE)
     return summary
-
-
-def _in_use(error: StorageError) -> bool:
-    from filelock import Timeout
-
-    return isinstance(error.__cause__, Timeout)
 
 
 def attempt(task: Task, data_dir: Path | None = None, threads: int | None = 1) -> Outcome:

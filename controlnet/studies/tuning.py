@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._folder import named_errors, put
+from .._files import named_errors, put
 from ..errors import ConfigError, ControlNetError, LearningDivergedError
 from ..experiments.config import as_toml, to_store
 from ._trials import Journal, Trial, claim_search, optuna
