@@ -105,6 +105,15 @@ def test_words_need_no_quotes_and_the_last_setting_runs_fastest() -> None:
     assert read_grid([]) == [()]
 
 
+def test_a_table_may_be_set_beside_what_it_does_not_name() -> None:
+    overrides = (*TINY, "optimizer={kind='sgd'}", "train={batch_size=8}")
+    plan = plan_sweep("digits", ["optimizer.learning_rate=0.1,0.2"], method="bp", epochs=3, overrides=overrides)
+    for member, rate in zip(plan.members, (0.1, 0.2), strict=True):
+        optimizer, train = member.stored["optimizer"], member.stored["train"]
+        assert (optimizer["kind"], optimizer["learning_rate"]) == ("sgd", rate)
+        assert (train["epochs"], train["batch_size"]) == (3, 8)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -137,12 +146,12 @@ def test_words_need_no_quotes_and_the_last_setting_runs_fastest() -> None:
             "optimizer: given by --grid, and optimizer.learning_rate by --set",
         ),
         (
-            ["--grid", "optimizer.learning_rate=0.1,0.2", "--set", "optimizer={kind='sgd'}"],
-            "optimizer.learning_rate: given by --grid, and optimizer by --set",
+            ["--grid", "optimizer.learning_rate=0.1,0.2", "--set", "optimizer={kind='sgd', learning_rate=1}"],
+            "optimizer.learning_rate: given by --grid and by --set",
         ),
         (["--set", "seed=7", "--seeds", "0:2"], "seed: given by --seeds and by --set"),
         (["--set", "method=bp", "--method", "dfc"], "method: given by --method and by --set"),
-        (["--set", "train={batch_size=8}", "--epochs", "3"], "train.epochs: given by --epochs, and train by --set"),
+        (["--set", "train={epochs=8}", "--epochs", "3"], "train.epochs: given by --epochs and by --set"),
         (["--grid", "experiment=a,b"], "expected a.b=value,value"),
         (["--grid", "experiment.name=a,b"], "expected a.b=value,value"),
         (["--grid", "data.name=digits,digitz"], "data.name: expected one of digits, mnist"),

@@ -230,6 +230,14 @@ def test_of_a_training_loss_the_smallest_is_chosen_and_unknown_ones_are_not_made
     assert unknown.as_dict()["at_best_validation"] == [None]
 
 
+def test_validation_results_that_are_not_known_choose_nothing() -> None:
+    kept = record()
+    columns = {"validation_error_percent": [None] * 100, "validation_loss": [2.0, 1.0, *[3.0] * 98]}
+    for history, expected in ((columns, 2.1), (columns | {"validation_loss": [None] * 100}, None)):
+        known = msgspec.structs.replace(kept, history=kept.history | history)
+        assert cell([known]).as_dict()["at_best_validation"] == [expected]
+
+
 def test_an_empty_cell_says_so() -> None:
     found = cell([])
     assert math.isnan(found.mean) and found.std is None and found.as_dict()["mean"] is None

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlnet.cli import main
-from controlnet.errors import ConfigError, LearningDivergedError, StorageError
+from controlnet.errors import ConfigError, ControlNetError, LearningDivergedError, StorageError
 from controlnet.experiments import METHODS, catalogue, running
 from controlnet.experiments.running import dataset_of, train_in
 from controlnet.storage import read_run
@@ -387,6 +387,18 @@ def test_rounds_of_another_size_are_another_search() -> None:
     for together, said in ((2, "together is 4 there and 2 here"), (1, "together is 4 there and not set here")):
         with pytest.raises(StorageError, match=said):
             in_rounds("here", 2, together=together)
+
+
+def test_trials_that_all_contradict_themselves_are_bad_input() -> None:
+    with pytest.raises(ConfigError, match="at most the 48 training samples"):
+        search("train.batch_size=64..128", overrides=("data.train_samples=48",))
+    with pytest.raises(ConfigError, match="none of 2 trials came to its end"):
+        tuned("here", 2, RATE, "train.batch_size=65..128")
+
+
+def test_what_only_the_data_refuse_ends_the_search() -> None:
+    with pytest.raises(ControlNetError, match="data.train_samples: expected at most"):
+        tuned("here", 2, "data.train_samples=1500..3000")
 
 
 def test_an_error_that_other_settings_do_not_mend_ends_the_search() -> None:

@@ -26,7 +26,10 @@ THREADS = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 QUIET = click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
 WORKERS = click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes; as many as cores if not given."
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes, or threads of one run alone; as many as cores if not given.",
 )
 SCHEDULER = click.option(
     "--scheduler",

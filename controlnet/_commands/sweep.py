@@ -69,7 +69,7 @@ def sweep(
     place = check_place(workers, scheduler)
     folder = out or default_folder(plan)
     if dry_run:
-        _show_plan(plan, folder, as_json)
+        _show_plan(plan, folder, data_dir, as_json)
         return
     results = _run(plan, folder, keep_going, quiet, **place, data_dir=data_dir)
     if as_json:
@@ -117,10 +117,10 @@ def _as_list(plan: Sweep, results: list[Result]) -> list[dict[str, Any]]:
     return tasks
 
 
-def _show_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
-    from ..studies.tasks import finished
+def _show_plan(plan: Sweep, folder: Path, data_dir: Path | None, as_json: bool) -> None:
+    from ..studies.sweep import done
 
-    there = {member.identity: finished(folder / member.identity, member.stored) is not None for member in plan.members}
+    there = {name: summary is not None for name, summary in done(plan, folder, data_dir).items()}
     if as_json:
         tasks = [
             {name: getattr(member, name) for name in ("identity", "values", "seed")}

@@ -119,6 +119,34 @@ def _backslashes(text: str, end: int) -> int:
     return end - len(text[:end].rstrip("\\"))
 
 
+def given_by_set(text: str) -> list[Given]:
+    """Give what an override says: of a table the settings that it names.
+
+    Parameters
+    ----------
+    text : str
+        ``a.b=value``.
+
+    Returns
+    -------
+    list of Given
+        Each setting.
+
+    Raises
+    ------
+    ConfigError
+        If it is no assignment.
+    """
+    path, value = cut(text, REPEATABLE, "a.b=value")
+    return [Given(leaf, REPEATABLE) for leaf in _leaves(path, read_value(value))]
+
+
+def _leaves(path: str, value: Any) -> list[str]:
+    if not isinstance(value, dict):
+        return [path]
+    return [leaf for key, each in value.items() for leaf in _leaves(f"{path}.{key}", each)]
+
+
 def refuse_twice(given: Sequence[Given]) -> None:
     """Refuse two sources of one setting, or of a table and a setting in it: only one of them would count.
 

@@ -83,15 +83,16 @@ def begun(run: Run, trainer: Trainer, folder: Path) -> Begun:
     ContinuationError
         Naming what does not fit; `OtherSamplesError` if that is the samples.
     """
+    # First of all, because other samples may change the shapes of all the rest.
+    if run.provenance.get("samples") != trainer.dataset.fingerprint:
+        words = "expected the samples that it began with, got others: name their folder with --data-dir"
+        raise OtherSamplesError(_because(folder, words))
     try:
         history = _history(run, trainer.settings.train.epochs)
         looks = _looks(run, trainer.settings, len(history))
         progress = _progress(run, trainer, len(history))
     except _Unfit as error:
         raise ContinuationError(_because(folder, str(error))) from None
-    if run.provenance.get("samples") != trainer.dataset.fingerprint:
-        words = "expected the samples that it began with, got others: name their folder with --data-dir"
-        raise OtherSamplesError(_because(folder, words))
     return Begun(progress, history, looks)
 
 

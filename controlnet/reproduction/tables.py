@@ -315,9 +315,10 @@ def _disputes(runs: Iterable[Record], quantity: str) -> list[str]:
 
 def _at_best(record: Record, quantity: str) -> float:
     """Give a quantity after the epoch that the validation samples would choose."""
-    known = record.history.get
-    criterion = (quantity == "train_loss" and known(quantity)) or known("validation_error_percent")
-    judged = [math.inf if value is None else value for value in criterion or known("validation_loss") or ()]
-    values = known(quantity) or ()
-    value = values[judged.index(min(judged))] if judged and len(values) == len(judged) else None
-    return math.nan if value is None else value
+    criteria = ("validation_error_percent", "validation_loss")
+    for criterion in (quantity,) if quantity == "train_loss" else criteria:
+        judged = [math.inf if value is None else value for value in record.history.get(criterion, ())]
+        if min(judged, default=math.inf) < math.inf:
+            value = dict(enumerate(record.history.get(quantity, ()))).get(judged.index(min(judged)))
+            return math.nan if value is None else value
+    return math.nan

@@ -81,7 +81,7 @@ def compare(runs: Sequence[Run], *, everything: bool = False) -> Comparison:
     settings = _rows([flatten(run.settings) for run in runs])
     results = _rows([_results(run) for run in runs])
     machine = _rows([_machine(run) for run in runs])
-    if len({run.seed for run in runs}) > 1:
+    if len({(run.seed, run.provenance.get("samples")) for run in runs}) == len({run.seed for run in runs}):
         # Each seed splits them in another way.
         machine.pop("samples", None)
     kept: Callable[[Rows], Rows] = dict if everything else _differing

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..data.files import is_file_name
 from ..data.folders import data_folder
-from ..errors import ControlNetError, OtherSamplesError
+from ..errors import ControlNetError, DataError, OtherSamplesError
 from ..experiments.config import from_stored
 from ..experiments.running import dataset_of
 from ..storage import Run
@@ -57,5 +57,8 @@ class Samples:
     def _fingerprint(self, run: Run) -> str | None:
         try:
             return dataset_of(from_stored(run.settings).settings, self._data_dir).fingerprint
-        except ControlNetError:
+        except DataError:
             return None
+        except ControlNetError:
+            # Such as fewer than the settings ask for.
+            return "others"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import msgspec
 
 from ..errors import ConfigError
-from ..experiments._assignments import Given, cut, refuse_twice
+from ..experiments._assignments import Given, cut, given_by_set, refuse_twice
 from ..experiments.config import Plan, rehearsed, resolve, to_store
 from ..experiments.settings import Settings
 from .comparing import flatten
@@ -89,8 +90,8 @@ class Search:
         options = {"method": "method", "seed": "seed", "train.epochs": "epochs"}
         given = [Given(path, "--search") for path in space]
         given += [Given(path, f"--{name}") for path, name in options.items() if self._given.get(name) is not None]
-        fixed = (cut(text, "--set", "a.b=value")[0] for text in self._overrides)
-        refuse_twice([*given, *(Given(path, "--set") for path in fixed if path not in space)])
+        fixed = [text for text in self._overrides if cut(text, "--set", "a.b=value")[0] not in space]
+        refuse_twice([*given, *chain.from_iterable(map(given_by_set, fixed))])
 
     def _check(self, path: str) -> None:
         """Refuse a setting that is not there, cannot have these values, or that the search must not change."""
@@ -98,7 +99,7 @@ class Search:
             if changed in LEFT_ALONE:
                 expected = "a setting that tells how to learn, and leaves the validation samples as they are"
                 raise ConfigError(f"--search {changed}: expected {expected}")
-        found = set()
+        found, unsound = set(), []
         for end in self.space[path].ends:
             try:
                 found.add(identity(to_store(self.plan({path: end}))))
@@ -107,6 +108,9 @@ class Search:
                 if path == "method" or not self._sound(path, end):
                     raise ConfigError(f"--search {error}") from None
                 found.add(repr(end))
+                unsound.append(error)
+        if len(unsound) == len(self.space[path].ends) and len(self.space) == 1:
+            raise ConfigError(f"--search {unsound[0]}")
         if len(found) == 1:
             raise ConfigError(f"--search {path}: expected values that are not all the same settings")
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import msgspec
 
-from ..experiments._assignments import Given, cut, refuse_twice
+from ..experiments._assignments import Given, given_by_set, refuse_twice
 from ..experiments.config import Plan, rehearsed, resolve, to_store
 from .engines import Failure, Task, run_tasks
 from .grid import AxisValue, read_grid
@@ -114,7 +115,7 @@ def plan_sweep(
     options = {"--method": ("method", method), "--seeds": ("seed", seeds), "--epochs": ("train.epochs", epochs)}
     given = [Given(value.path, "--grid") for value in points[0]]
     given += [Given(path, option) for option, (path, value) in options.items() if value is not None]
-    refuse_twice([*given, *(Given(cut(text, "--set", "a.b=value")[0], "--set") for text in overrides)])
+    refuse_twice([*given, *chain.from_iterable(map(given_by_set, overrides))])
     members: dict[str, Member] = {}
     wanted, methods = 0, set()
     for point in points:
@@ -192,17 +193,38 @@ def run_sweep(
     ControlNetError
         If the folder cannot be used, or the scheduler cannot be reached.
     """
+    there, by_name = done(sweep, folder, data_dir), {member.identity: member for member in sweep.members}
     write_list(folder, (_entry(member, sweep.experiment) for member in sweep.members))
-    left, samples = dict[str, Member](), Samples(data_dir)
-    for member in sweep.members:
-        summary = finished(folder / member.identity, member.stored, samples)
-        if summary is None:
-            left[member.identity] = member
-        else:
-            yield Result(member, summary, already=True)
-    tasks = [Task(name, member.stored, folder / name) for name, member in left.items()]
+    yield from (Result(member, there[name], already=True) for name, member in by_name.items() if there[name])
+    tasks = [Task(name, member.stored, folder / name) for name, member in by_name.items() if not there[name]]
     for task, summary, error in run_tasks(tasks, workers=workers, scheduler=scheduler, data_dir=data_dir):
-        yield Result(left[task.identity], summary, error)
+        yield Result(by_name[task.identity], summary, error)
+
+
+def done(sweep: Sweep, folder: Path, data_dir: Path | None = None) -> dict[str, dict[str, Any] | None]:
+    """Give what a folder holds of a sweep already.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        The sweep.
+    folder : Path
+        Where the runs are.
+    data_dir : Path, optional
+        Folder with the datasets' files.
+
+    Returns
+    -------
+    dict
+        By identity the summary of the run, None if it is not finished.
+
+    Raises
+    ------
+    OtherSamplesError
+        If a run learned other samples than those that are here.
+    """
+    samples = Samples(data_dir)
+    return {member.identity: finished(folder / member.identity, member.stored, samples) for member in sweep.members}
 
 
 def _entry(member: Member, experiment: str) -> dict[str, Any]:

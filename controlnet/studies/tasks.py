@@ -158,15 +158,15 @@ def perform(
         try:
             with claim_folder(folder, replace=True):
                 # Once more, as another process may have done the task until now.
-                run = _kept(folder, stored)
-                if run is not None and run.complete:
-                    return run.summary
+                if (summary := finished(folder, stored, samples)) is not None:
+                    break
                 try:
-                    return train(run)
+                    return train(_kept(folder, stored))
                 except OtherSamplesError:
                     raise
                 except ContinuationError as error:
-                    print(f"{error}, which is done", file=sys.stderr, flush=True)
+                    reason = str(error).rpartition(": `")[0]
+                    print(f"{reason}: it is begun again", file=sys.stderr, flush=True)
                     return train(None)
         except FolderInUseError:
             time.sleep(PAUSE)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .._files import named_errors, put
-from ..errors import ConfigError, ControlNetError, LearningDivergedError
+from ..errors import ConfigError, ControlNetError, LearningDivergedError, OtherSamplesError, StorageError
 from ..experiments.config import as_toml, to_store
 from ._trials import Journal, Trial, claim_search, optuna
 from .engines import Engine, Outcome, Task, engine
@@ -115,11 +115,11 @@ def tune(
     InputError
         If Optuna is not installed.
     ConfigError
-        If the scheduler cannot be used.
+        If the scheduler cannot be used, or the settings of all trials contradict each other.
     StorageError
         If the folder is unusable, or holds another search or one on other samples.
     LearningDivergedError
-        If all trials failed.
+        If all trials failed, at least one as it learned.
     ControlNetError
         If one could not be made for another reason than its settings, such as missing data.
     """
@@ -128,9 +128,7 @@ def tune(
         journal = Journal(folder, search.about() | ({"together": together} if together > 1 else {}), together)
         found = journal.trials
         if (known := _best(found)) is not None:
-            # Errors on other samples say nothing about these.
-            stored = to_store(search.plan(known.point))
-            finished(folder / identity(stored), stored, Samples(where.get("data_dir")))
+            _require_run(search, folder, known, Samples(where.get("data_dir")))
         for trial in _made(search, folder, journal, trials, together, where):
             found.append(trial)
             if _best(found) is trial:
@@ -139,9 +137,24 @@ def tune(
                 on_trial(trial)
         best = _best(found)
         if best is None:
-            raise LearningDivergedError(f"none of {len(found)} trials came to its end; the last: {found[-1].error}")
+            contradictory = all(isinstance(_task(search, folder, trial.point, ()), str) for trial in found)
+            error = ConfigError if contradictory else LearningDivergedError
+            raise error(f"none of {len(found)} trials came to its end; the last: {found[-1].error}")
         file = _write_best(search, folder, found)
         return Tuned(search, tuple(found), best, _run_folder(search, folder, best), file)
+
+
+def _require_run(search: Search, folder: Path, best: Trial, samples: Samples) -> None:
+    """Refuse to go on without the best run so far, or with other samples: errors on these would not compare."""
+    stored = to_store(search.plan(best.point))
+    run = folder / identity(stored)
+    try:
+        summary = finished(run, stored, samples)
+    except OtherSamplesError:
+        words = f"{folder} holds a search on other samples than those that are here"
+        raise OtherSamplesError(f"{words}: choose another folder, or name theirs with --data-dir") from None
+    if summary is None:
+        raise StorageError(f"{run} lacks the run of trial {best.number}, the best so far: choose another folder")
 
 
 def _made(
@@ -189,7 +202,7 @@ def _task(search: Search, folder: Path, point: Mapping[str, Any], failed: Iterab
 def _kept(journal: Journal, drawn: Any, outcome: Outcome) -> Trial:
     if outcome.summary is None:
         assert outcome.error is not None
-        if not outcome.error.diverged and outcome.error.type != ConfigError.__name__:
+        if not outcome.error.diverged:
             raise ControlNetError(outcome.error.message)
         return journal.keep(drawn, None, error=outcome.error.message)
     try:
