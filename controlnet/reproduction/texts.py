@@ -82,7 +82,7 @@ def _duration(seconds: float | None) -> str:
 
 
 def _remarks(cell: Cell) -> str:
-    said = ["fast variant"] if cell.fast else []
+    said = [f"{cell.variant[1:]} variant"] if cell.variant else []
     if cell.epochs < cell.planned:
         said.append(f"{cell.epochs} of {cell.planned} epochs")
     return "; ".join((*said, *(_plain(note) for note in cell.notes)))
