@@ -236,14 +236,14 @@ def test_an_empty_cell_says_so() -> None:
     found = cell([])
     assert math.isnan(found.mean) and found.std is None and found.as_dict()["mean"] is None
     (line,) = lines(paper_table("dfc"), {("bp", "mnist"): found}, "mnist")
-    assert line == ("bp", "–", "–", "–", "0", "2.08 ± 0.15", "–", "–", "")
+    assert line == ("bp", "–", "–", "–", "0", "2.08 ± 0.15", "–", "–", "–", "")
 
 
 def test_remarks_name_what_differs_from_the_paper() -> None:
     records = [record("dfc/mnist/dfc-ssa-fast", epochs=20, note="other data")]
     (line,) = lines(paper_table("dfc"), {("dfc-ssa", "mnist"): cell(records, "dfc-ssa")}, "mnist")
     assert line[5] == "2.25 ± 0.09†" and line[-1] == "fast variant; 20 of 100 epochs; other data"
-    assert line[1:5] == ("2.10", "2.10", "2.00", "1") and line[6:8] == ("-1.6", "1 min")
+    assert line[1:5] == ("2.10", "2.10", "2.00", "1") and line[6:9] == ("-1.6", "–", "1 min")
 
 
 def test_what_the_paper_takes_at_the_best_validation_is_held_against_that() -> None:
@@ -260,6 +260,21 @@ def test_what_the_paper_takes_at_the_best_validation_is_held_against_that() -> N
     )
     assert not cell([unknown]).ours and "–" in lines(paper_table("dfc"), {("bp", "mnist"): cell([unknown])}, "mnist")[0]
     assert not cell(records, "bp", "mnist-train-loss").ours
+
+
+@pytest.mark.parametrize(("error", "said"), [(2.5, "+0.40 (+0.61)"), (2.0, "-0.10 (+0.61)")])
+def test_distances_from_bp_are_those_of_the_means_whatever_rows_are_asked_for(error: float, said: str) -> None:
+    dfa = record("dfc/mnist/dfa")
+    dfa.history["test_error_percent"][:] = [error] * 100
+    table, records = paper_table("dfc"), [record(seed=0), record(seed=1), dfa]
+    found = cells(table, ["dfa"], ["mnist"], records)
+    (line,) = lines(table, found, "mnist")
+    assert line[HEADINGS.index("to bp (paper)")] == said
+    plain = found["dfa", "mnist"].as_dict()
+    assert (plain["to_bp"], plain["paper_to_bp"]) == (pytest.approx(error - 2.1), pytest.approx(2.69 - 2.08))
+    assert cell([dfa], "dfa").as_dict()["to_bp"] is None
+    (own,) = lines(table, cells(table, ["bp"], ["mnist"], records), "mnist")
+    assert own[HEADINGS.index("to bp (paper)")] == "–"
 
 
 def test_markdown_and_latex_hold_every_row() -> None:

@@ -13,7 +13,7 @@ from .._display import plain_table
 from ..reproduction.published import PaperTable
 from ..reproduction.texts import FOOTNOTE, HEADINGS, Cells, lines
 
-DISPENSABLE = ("last", "best", "time", "seeds")
+DISPENSABLE = ("last", "best", "time", "to bp (paper)", "seeds")
 """Columns that are left out, one after the other, where the terminal is too narrow for whole numbers."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -20,6 +20,8 @@ PUBLISHED, COARSE, FAST = "", "-coarse", "-fast"
 
 The latter two are in single precision where that is enough.
 """
+BP = "bp"
+"""The row from which differences are taken."""
 VARIANTS = (PUBLISHED, COARSE, FAST)
 """The nearest to the paper first."""
 
@@ -73,6 +75,8 @@ class Cell:
         Mean time of a run.
     notes : tuple of str
         What a reader must know.
+    bp, paper_bp : float
+        Mean of BP in the same column, ours and the paper's; NaN where there is none.
     """
 
     row: str
@@ -86,6 +90,8 @@ class Cell:
     variant: str
     seconds: float | None
     notes: tuple[str, ...]
+    bp: float = math.nan
+    paper_bp: float = math.nan
 
     @property
     def ours(self) -> tuple[float, ...]:
@@ -107,6 +113,16 @@ class Cell:
         """Distance of the means in the paper's standard deviations; above zero where ours is worse."""
         return (self.mean - self.paper.mean) / self.paper.std
 
+    @property
+    def to_bp(self) -> float:
+        """Distance from BP; above zero where BP is better."""
+        return self.mean - self.bp
+
+    @property
+    def paper_to_bp(self) -> float:
+        """The same in the paper."""
+        return self.paper.mean - self.paper_bp
+
     def as_dict(self) -> dict[str, Any]:
         """Give plain values.
 
@@ -127,6 +143,8 @@ class Cell:
             "paper_mean": self.paper.mean,
             "paper_std": self.paper.std,
             "deviation": self.deviation if found else None,
+            "to_bp": None if math.isnan(self.to_bp) else self.to_bp,
+            "paper_to_bp": None if math.isnan(self.paper_to_bp) else self.paper_to_bp,
             "epochs": self.epochs,
             "planned_epochs": self.planned,
             "variant": self.variant.removeprefix("-") or "published",
@@ -275,7 +293,13 @@ def cells(
         variant nearest to the paper.  A run of more epochs than published counts as it was after
         those, one of just as many before it.  Of each seed one run counts, of several alike the newest.
     """
-    return {(row, column): _cell(table, row, column, records) for row in rows for column in columns}
+    found = {}
+    for column in columns:
+        bp = _cell(table, BP, column, records)
+        for row in rows:
+            cell = _cell(table, row, column, records)
+            found[row, column] = replace(cell, bp=bp.mean, paper_bp=bp.paper.mean)
+    return found
 
 
 def _cell(table: PaperTable, row: str, column: str, records: Sequence[Record]) -> Cell:

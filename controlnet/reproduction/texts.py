@@ -8,16 +8,17 @@ from statistics import fmean
 from typing import TypeAlias
 
 from .published import PaperTable
-from .tables import Cell
+from .tables import BP, Cell
 
 Cells: TypeAlias = Mapping[tuple[str, str], Cell]
 
 LIKE = "†"
 FOOTNOTE = (
     "best: at the best validation; last: at the last epoch; ours: that of the two which the paper reports. "
-    f"σ: the paper's standard deviation. {LIKE}: that of the method it varies."
+    f"σ: the paper's standard deviation. to bp: distance from BP, ours and in brackets the paper's. "
+    f"{LIKE}: that of the method it varies."
 )
-HEADINGS = ("", "ours", "best", "last", "seeds", "paper", "off [σ]", "time", "remarks")
+HEADINGS = ("", "ours", "best", "last", "seeds", "paper", "off [σ]", "to bp (paper)", "time", "remarks")
 MARKDOWN = str.maketrans({sign: rf"\{sign}" for sign in r"\|`*_<~"})
 NAMED = {"\\": "backslash", "^": "asciicircum", "~": "asciitilde", "|": "bar", "<": "less", ">": "greater"}
 LATEX = str.maketrans(
@@ -53,7 +54,7 @@ def _line(table: PaperTable, cell: Cell) -> tuple[str, ...]:
     if not row.own:
         paper += LIKE
     if not cell.ours:
-        return row.title, "–", "–", "–", "0", paper, "–", "–", ""
+        return row.title, "–", "–", "–", "0", paper, "–", "–", "–", ""
     ours = _number(cell.mean, percent) + (f" ± {_number(cell.std, percent)}" if cell.std is not None else "")
     return (
         row.title,
@@ -63,9 +64,17 @@ def _line(table: PaperTable, cell: Cell) -> tuple[str, ...]:
         str(len(cell.ours)),
         paper,
         f"{cell.deviation:+.1f}" if abs(cell.deviation) < 1000 else f"{cell.deviation:+.2g}",
+        _to_bp(cell, percent),
         _duration(cell.seconds),
         _remarks(cell),
     )
+
+
+def _to_bp(cell: Cell, percent: bool) -> str:
+    if cell.row == BP or math.isnan(cell.to_bp):
+        return "–"
+    ours, paper = ("+-"[value < 0] + _number(abs(value), percent) for value in (cell.to_bp, cell.paper_to_bp))
+    return f"{ours} ({paper})"
 
 
 def _number(value: float, percent: bool) -> str:
@@ -140,7 +149,7 @@ def as_latex(table: PaperTable, cells: Cells) -> str:
         )
         title = f"{table.columns[column].title} ({table.title})".translate(LATEX)
         body = [
-            r"\begin{tabular}{lrrrrrrrl}",
+            r"\begin{tabular}{lrrrrrrrrl}",
             r"\toprule",
             heading,
             r"\midrule",
