@@ -83,16 +83,6 @@ def test_the_records_alone_make_the_table() -> None:
     assert cell(*BP, "--seeds", "1") == made
 
 
-@pytest.mark.parametrize(
-    ("flags", "end"), [([], ""), (["--fast"], "-fast"), (["--coarse"], "-coarse"), (["--fast", "--coarse"], "-coarse")]
-)
-def test_variants_are_run_where_they_are_asked_for(flags: list[str], end: str) -> None:
-    """Without data each run fails at once, and is named."""
-    cells = ("--rows", "strong-dfc-2phase", "--columns", "mnist", "--seeds", "1", "--workers", "1", "--out", "kept")
-    stderr = call("strong-dfc", *cells, "--data-dir", "nowhere", *flags, code=2).stderr
-    assert f"strong-dfc/mnist/strong-dfc-2phase{end}, seed 0: " in stderr.splitlines()[1]
-
-
 def test_workers_make_the_same_records() -> None:
     call(*BP, "--seeds", "2", "--workers", "2")
     one, other = cell(*BP, "--print"), cell(*BP[:-1], "serial", "--seeds", "2")

@@ -16,7 +16,7 @@ from controlnet.errors import InputError
 from controlnet.experiments import catalogue, resolve
 from controlnet.reproduction.published import paper_table
 from controlnet.reproduction.records import Record
-from controlnet.reproduction.tables import COARSE, FAST, VARIANTS, cells, chosen_names, fits, jobs, missing
+from controlnet.reproduction.tables import FAST, cells, chosen_names, fits, jobs, missing
 from controlnet.reproduction.texts import HEADINGS, as_latex, as_markdown, lines
 
 TABLES = ("dfc", "strong-dfc")
@@ -43,8 +43,7 @@ def test_every_published_experiment_belongs_to_a_cell() -> None:
         for row in table.rows
         for column in table.columns
     }
-    variants = {name + end for name in wanted for end in VARIANTS}
-    assert wanted <= {name for name in catalogue() if "/" in name} <= variants
+    assert {name.removesuffix(FAST) for name in catalogue() if "/" in name} == wanted
 
 
 @pytest.mark.parametrize(
@@ -89,7 +88,7 @@ def test_what_is_recorded_is_not_run_again() -> None:
 
 def test_the_same_run_under_two_names_is_made_once() -> None:
     """The fast variant of continuous DFC is that of DFC-SS."""
-    wanted = jobs(paper_table("dfc"), ["dfc-fixed", "dfc-fixed-ss"], ["mnist"], seeds=2, epochs=1, variants=[FAST])
+    wanted = jobs(paper_table("dfc"), ["dfc-fixed", "dfc-fixed-ss"], ["mnist"], seeds=2, epochs=1, fast=True)
     assert len(wanted) == 4
     assert [(job.experiment, job.seed) for job in missing(wanted, [])] == [
         ("dfc/mnist/dfc-fixed-fast", 0),
@@ -98,34 +97,15 @@ def test_the_same_run_under_two_names_is_made_once() -> None:
 
 
 def test_fast_jobs_take_the_fast_variants_where_there_are_some() -> None:
-    names = [
-        job.experiment for job in jobs(paper_table("dfc"), ["bp", "dfc"], ["mnist"], seeds=1, epochs=2, variants=[FAST])
-    ]
+    names = [job.experiment for job in jobs(paper_table("dfc"), ["bp", "dfc"], ["mnist"], seeds=1, epochs=2, fast=True)]
     assert names == ["dfc/mnist/bp", "dfc/mnist/dfc-fast"]
-
-
-@pytest.mark.parametrize(
-    ("variants", "end"),
-    [([], ""), ([COARSE], COARSE), ([FAST], FAST), ([COARSE, FAST], COARSE), ([FAST, COARSE], FAST)],
-)
-def test_the_first_variant_that_there_is_is_taken(variants: list[str], end: str) -> None:
-    (job,) = jobs(paper_table("strong-dfc"), ["strong-dfc-2phase"], ["mnist"], seeds=1, variants=variants)
-    assert job.experiment == f"strong-dfc/mnist/strong-dfc-2phase{end}"
-
-
-def test_of_variants_the_one_nearest_to_the_paper_counts() -> None:
-    row, column = "strong-dfc-2phase", "strong-dfc/mnist/strong-dfc-2phase"
-    kept = [record(column + FAST, epochs=40), record(column + COARSE, epochs=40), record(column, epochs=39)]
-    assert cell(kept, row, table="strong-dfc").variant == COARSE
-    assert cell(kept[:1], row, table="strong-dfc").variant == FAST
-    assert cell(kept[2:], row, table="strong-dfc").as_dict()["variant"] == "published"
 
 
 def test_means_and_deviations_are_those_of_the_seeds() -> None:
     errors = (2.0, 2.2, 2.4)
     records = [record("strong-dfc/mnist/bp", i, 40, test_error_percent=error) for i, error in enumerate(errors)]
     found = cell(records, table="strong-dfc")
-    assert found.values == found.ours == errors and (found.epochs, found.planned, found.variant) == (40, 40, "")
+    assert found.values == found.ours == errors and (found.epochs, found.planned, found.fast) == (40, 40, False)
     assert (found.mean, found.std) == (pytest.approx(np.mean(errors)), pytest.approx(np.std(errors, ddof=1)))
     assert found.chosen == (2.1, 2.1, 2.1)
     assert found.deviation == pytest.approx((2.2 - 1.83) / 0.11)
@@ -139,21 +119,21 @@ def cell(records: list[Record], row: str = "bp", column: str = "mnist", table: s
 def test_longer_runs_count_before_shorter_and_published_before_fast() -> None:
     row, slow = "dfc-ss", "dfc/mnist/dfc-ss"
     records = [record(slow, epochs=10), record(slow + FAST, epochs=20), record(slow + FAST, seed=1, epochs=20)]
-    assert (cell(records, row).epochs, cell(records, row).variant, len(cell(records, row).values)) == (20, FAST, 2)
+    assert (cell(records, row).epochs, cell(records, row).fast, len(cell(records, row).values)) == (20, True, 2)
     records.append(record(slow, seed=7, epochs=20))
-    assert (cell(records, row).variant, len(cell(records, row).values)) == ("", 1)
+    assert (cell(records, row).fast, len(cell(records, row).values)) == (False, 1)
 
 
 def test_runs_of_the_same_settings_count_wherever_they_belong() -> None:
     """The fast variant of DFC is that of DFC-SS."""
-    assert cell([record("dfc/mnist/dfc-fast")], "dfc-ss").variant == FAST
+    assert cell([record("dfc/mnist/dfc-fast")], "dfc-ss").fast
 
 
 def test_the_steady_state_of_one_fast_variant_fills_the_cell_of_the_other() -> None:
     for column in ("fashion-mnist", "mnist-autoencoder", "mnist-train-loss"):
         kept = record(f"dfc/{column}/dfc-fixed-fast", epochs=25, test_loss=0.1, train_loss=0.1)
         assert len(cell([kept], "dfc-fixed-ss", column).values) == 1
-        wanted = jobs(paper_table("dfc"), ["dfc-fixed-ss"], [column], seeds=1, epochs=25, variants=[FAST])
+        wanted = jobs(paper_table("dfc"), ["dfc-fixed-ss"], [column], seeds=1, epochs=25, fast=True)
         assert not missing(wanted, [kept])
 
 

@@ -30,7 +30,6 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Number of seeds.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs; as published if not given.")
 @click.option("--fast", is_flag=True, help="Steady states by root finding, in single precision where that is enough.")
-@click.option("--coarse", is_flag=True, help="Longer steps in single precision where there are such; before --fast.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -62,7 +61,6 @@ def table(
     seeds: int,
     epochs: int | None,
     fast: bool,
-    coarse: bool,
     out: Path,
     taken: tuple[Path, ...],
     note: str,
@@ -83,7 +81,7 @@ def table(
     """
     from ..reproduction.published import paper_table
     from ..reproduction.records import read_records
-    from ..reproduction.tables import COARSE, FAST, cells, chosen_names, jobs, missing
+    from ..reproduction.tables import cells, chosen_names, jobs, missing
 
     form = _form(json=as_json, markdown=markdown, latex=latex)
     paper = paper_table(name)
@@ -93,8 +91,7 @@ def table(
         _take(paper, path, out, note)
     failed: list[Any] = []
     if not print_only and not taken:
-        variants = [COARSE] * coarse + [FAST] * fast
-        wanted = missing(jobs(paper, *which, seeds, epochs, variants), read_records(out))
+        wanted = missing(jobs(paper, *which, seeds, epochs, fast), read_records(out))
         failed = _made(wanted, out, note, **place, data_dir=data_dir)
     found = cells(paper, *which, read_records(out))
     _show(paper, found, form, [str(failure) for failure in failed])

@@ -15,15 +15,10 @@ from .kinds import kind, kind_of, published
 from .published import PaperTable, Published
 from .records import Record
 
-PUBLISHED, COARSE, FAST = "", "-coarse", "-fast"
-"""How names of experiments end: as published; with longer steps; steady states by root finding.
-
-The latter two are in single precision where that is enough.
-"""
+FAST = "-fast"
+"""How the names of experiments end that take steady states by root finding, most in single precision."""
 BP = "bp"
 """The row from which differences are taken."""
-VARIANTS = (PUBLISHED, COARSE, FAST)
-"""The nearest to the paper first."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +64,8 @@ class Cell:
         What it reports.
     epochs, planned : int
         After how many epochs, and how many the published settings say.
-    variant : str
-        Of `VARIANTS`, how the experiment's name ends.
+    fast : bool
+        Whether steady states were found by root finding, most in single precision, where the paper simulates in double.
     seconds : float or None
         Mean time of a run.
     notes : tuple of str
@@ -87,7 +82,7 @@ class Cell:
     paper: Published
     epochs: int
     planned: int
-    variant: str
+    fast: bool
     seconds: float | None
     notes: tuple[str, ...]
     bp: float = math.nan
@@ -147,7 +142,7 @@ class Cell:
             "paper_to_bp": None if math.isnan(self.paper_to_bp) else self.paper_to_bp,
             "epochs": self.epochs,
             "planned_epochs": self.planned,
-            "variant": self.variant.removeprefix("-") or "published",
+            "fast": self.fast,
             "seconds": self.seconds,
             "notes": list(self.notes),
         }
@@ -188,7 +183,7 @@ def jobs(
     columns: Sequence[str],
     seeds: int,
     epochs: int | None = None,
-    variants: Sequence[str] = (),
+    fast: bool = False,
 ) -> list[Job]:
     """List the runs that a table needs.
 
@@ -202,8 +197,8 @@ def jobs(
         Seeds 0 to so many.
     epochs : int, optional
         Number of epochs; as published if not given.
-    variants : sequence of str
-        Those of `VARIANTS` to take where there are some, the first of them that there is.
+    fast : bool
+        Whether to take the fast variants where there are some.
 
     Returns
     -------
@@ -214,13 +209,13 @@ def jobs(
     for seed in range(seeds):
         for column in columns:
             for row in rows:
-                name = _variant(table.experiment(row, column), variants)
+                name = _variant(table.experiment(row, column), fast)
                 found.append(Job(name, seed, to_store(resolve(name, seed=seed, epochs=epochs))))
     return found
 
 
-def _variant(experiment: str, variants: Sequence[str]) -> str:
-    return next((name for end in variants if published(name := experiment + end) is not None), experiment)
+def _variant(experiment: str, fast: bool) -> str:
+    return experiment + FAST if fast and published(experiment + FAST) is not None else experiment
 
 
 def missing(wanted: Iterable[Job], records: Iterable[Record]) -> list[Job]:
@@ -260,16 +255,16 @@ def fits(table: PaperTable, record: Record) -> bool:
     Returns
     -------
     bool
-        Whether it has the settings of one of the table's experiments, or of a variant of it.
+        Whether it has the settings of one of the table's experiments, or of its fast variant.
     """
     experiments = [table.experiment(row, column) for row in table.rows for column in table.columns]
     return any(kind_of(record) in _kinds(experiment) for experiment in experiments)
 
 
-def _kinds(experiment: str) -> dict[str, str]:
-    """Give the kinds of run that count for an experiment, and which variant each is."""
-    known = {end: stored for end in VARIANTS if (stored := published(experiment + end)) is not None}
-    return {kind(stored): end for end, stored in reversed(known.items())}
+def _kinds(experiment: str) -> dict[str, bool]:
+    """Give the kinds of run that count for an experiment, and whether each is its fast variant."""
+    variants = ((experiment + FAST, True), (experiment, False))
+    return {kind(stored): fast for name, fast in variants if (stored := published(name)) is not None}
 
 
 def cells(
@@ -289,8 +284,8 @@ def cells(
     Returns
     -------
     dict of Cell
-        By row and column.  Of one experiment the runs with the most epochs count, and at the same number those of the
-        variant nearest to the paper.  A run of more epochs than published counts as it was after
+        By row and column.  Of one experiment the runs with the most epochs count, and at the same number those with
+        the published settings before the fast ones.  A run of more epochs than published counts as it was after
         those, one of just as many before it.  Of each seed one run counts, of several alike the newest.
     """
     found = {}
@@ -307,15 +302,14 @@ def _cell(table: PaperTable, row: str, column: str, records: Sequence[Record]) -
     stored = published(experiment)
     planned = int(stored["train"]["epochs"]) if stored else 0
     kinds = _kinds(experiment)
-    groups: dict[tuple[int, str], list[Record]] = {}
+    groups: dict[tuple[int, bool], list[Record]] = {}
     fitting = [record for record in records if kind_of(record) in kinds]
     # Of each seed the last one counts.
     for record in sorted(fitting, key=lambda each: (each.epochs <= planned, each.time)):
         run = record.after(planned)
         if run.result.get(quantity) is not None:
-            groups.setdefault((run.epochs, kinds[kind_of(record)]), []).append(run)
-    first = sorted(groups, key=lambda each: (-each[0], VARIANTS.index(each[1])))[:1]
-    (epochs, variant), runs = (first[0], groups[first[0]]) if first else ((0, PUBLISHED), [])
+            groups.setdefault((run.epochs, not kinds[kind_of(record)]), []).append(run)
+    (epochs, exact), runs = max(groups.items(), default=((0, True), []), key=lambda item: item[0])
     best = sorted({run.seed: run for run in runs}.values(), key=lambda run: run.seed)
     seconds = [run.result["seconds"] for run in best if run.result.get("seconds") is not None]
     return Cell(
@@ -327,7 +321,7 @@ def _cell(table: PaperTable, row: str, column: str, records: Sequence[Record]) -
         paper=table.rows[row].values[column],
         epochs=epochs,
         planned=planned,
-        variant=variant,
+        fast=not exact,
         seconds=fmean(seconds) if seconds else None,
         notes=(*sorted({run.note for run in best if run.note}), *_disputes(runs, quantity)),
     )

@@ -91,7 +91,7 @@ def _duration(seconds: float | None) -> str:
 
 
 def _remarks(cell: Cell) -> str:
-    said = [f"{cell.variant[1:]} variant"] if cell.variant else []
+    said = ["fast variant"] if cell.fast else []
     if cell.epochs < cell.planned:
         said.append(f"{cell.epochs} of {cell.planned} epochs")
     return "; ".join((*said, *(_plain(note) for note in cell.notes)))
