@@ -16,7 +16,7 @@ from .published import PaperTable, Published
 from .records import Record
 
 FAST = "-fast"
-"""How the names of experiments end that take steady states by root finding, most in single precision."""
+"""How the names of experiments end that take steady states by root finding, single precision or both."""
 BP = "bp"
 """The row from which differences are taken."""
 
@@ -65,7 +65,7 @@ class Cell:
     epochs, planned : int
         After how many epochs, and how many the published settings say.
     fast : bool
-        Whether steady states were found by root finding, most in single precision, where the paper simulates in double.
+        Whether steady states were found by root finding, or in single precision, where the paper simulates in double.
     seconds : float or None
         Mean time of a run.
     notes : tuple of str
