@@ -439,22 +439,22 @@ def test_seconds_have_three_digits() -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_sweep_leaves_no_process_and_is_resumed(how: signal.Signals) -> None:
-    arguments = [*SMALL[:-1], "90", "--seeds", "0:5", "--workers", "2", "--out", "here"]
+    arguments = [*SMALL[:-1], "90", "--seeds", "0:9", "--workers", "2", "--out", "here"]
     # As from a shell in the foreground: not with the mask of a test runner, and in a group of its own.
     command = [sys.executable, "-m", "controlnet.cli", "sweep", *arguments]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, start_new_session=True) as process:
         assert process.stderr is not None
-        assert process.stderr.readline().startswith("sweep: 1/5 ")
+        assert process.stderr.readline().startswith("sweep: 1/9 ")
         workers = workers_of(process.pid)
         os.killpg(process.pid, how) if how == signal.SIGINT else process.kill()
         out, err = process.communicate(timeout=30)
     assert workers and all_ended(workers)
     before = fingerprints(Path("here"))
-    assert 1 <= len(before) < 5
+    assert 1 <= len(before) < 9
     if how == signal.SIGINT:
         assert (process.returncode, out, err.splitlines()[-1][:19]) == (130, "", "Error: interrupted:")
         assert "the same command goes on with the rest" in err and "Traceback" not in err
     resumed = call(*arguments, "--workers", "1")
-    assert f"finished: 5 of 5 runs, {len(before)} of them were there already" in resumed.stdout
+    assert f"finished: 9 of 9 runs, {len(before)} of them were there already" in resumed.stdout
     after = fingerprints(Path("here"))
-    assert len(after) == 5 and {name: after[name] for name in before} == before
+    assert len(after) == 9 and {name: after[name] for name in before} == before
