@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import numba
 
 from ._kernel import bound, kernel
-from .base import Array, Block, Kernel, System, add_scaled, copy
+from .base import Array, Block, Kernel, System, add_scaled, copy, first_diverged
 from .errors import KernelError
 
 
@@ -66,16 +66,6 @@ def _record(observe: Kernel, index: int, recorder: Recorder, b: Block) -> None:
 
 
 @kernel
-def _first_diverged(limit: float, values: Array) -> int:
-    """Give the first column that has a value which is NaN or beyond the limit, or -1."""
-    for j in range(values.shape[1]):
-        for i in range(values.shape[0]):
-            if not abs(values[i, j]) <= limit:
-                return j
-    return -1
-
-
-@kernel
 def _average(k: int, clock: Clock, b: Block) -> None:
     if k > clock.steps - clock.averaged:
         add_scaled(b.mean_u, clock.share, b.u, b.mean_u)
@@ -114,7 +104,7 @@ def _build(tag: str, *parts: Kernel) -> Run:
                 output(t, b.x, b.applied, b.w, b.p, b.y)
                 set_control(b.x, b.applied, b.p)
             settle(system, t, b.s, b)
-            sample = max(_first_diverged(clock.limit, b.y), _first_diverged(clock.limit, b.u))
+            sample = max(first_diverged(clock.limit, b.y), first_diverged(clock.limit, b.u))
             if sample >= 0:
                 return k, sample
             if k > 0:

@@ -160,8 +160,10 @@ def one_blas_thread() -> AbstractContextManager[None]:
     return _ONE_BLAS_THREAD
 
 
-def on_threads(work: Callable[[slice], Outcome], batch: int, threads: int | None = None) -> list[Outcome]:
-    """Do the same work, by NumPy, for every block of a batch.
+def on_threads(
+    work: Callable[[slice], Outcome], batch: int, threads: int | None = None, size: int | None = None
+) -> list[Outcome]:
+    """Do the same work for every block of a batch.
 
     Parameters
     ----------
@@ -171,13 +173,15 @@ def on_threads(work: Callable[[slice], Outcome], batch: int, threads: int | None
         Number of samples.
     threads : int, optional
         Number of threads; all cores if not given.
+    size : int, optional
+        Number of samples in a block; one that suits work done by NumPy if not given.
 
     Returns
     -------
     list
         What the work gave, in the order of the samples; the blocks do not depend on the number of threads.
     """
-    parts = blocks(batch, min(max(LEAST_IN_BLOCK, -(-batch // 2)), MOST_IN_BLOCK))
+    parts = blocks(batch, size or min(max(LEAST_IN_BLOCK, -(-batch // 2)), MOST_IN_BLOCK))
     workers = min(number_of_threads(threads), len(parts))
     with one_blas_thread():
         return list(pool(workers).map(work, parts) if workers > 1 else map(work, parts))

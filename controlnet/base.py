@@ -16,7 +16,19 @@ from .errors import InputError
 from .law import AbstractLaw, Frozen, Proposal
 from .linear import Linear, linear_plant, plant_step
 from .rest import Rest, Rests, find_rest
-from .wires import Array, Block, Kernel, Parameters, System, add_scaled, copy, euler_advance, euler_control
+from .wires import (
+    Array,
+    Block,
+    Kernel,
+    Parameters,
+    System,
+    add_scaled,
+    copy,
+    euler_advance,
+    euler_control,
+    first_diverged,
+    follow,
+)
 
 __all__ = [
     "AbstractController",
@@ -33,6 +45,8 @@ __all__ = [
     "System",
     "add_scaled",
     "copy",
+    "first_diverged",
+    "follow",
 ]
 
 
@@ -247,6 +261,8 @@ class AbstractController(ABC):
     """Time constant that the step of an explicit method must not exceed; 0 for none."""
     feedthrough: bool = True
     """Whether u depends on e without delay."""
+    linear: bool = False
+    """Whether u follows from e linearly, and alike for every output."""
 
     def nstates(self, noutputs: int) -> int:
         """Give the number of states that control of a plant needs: none, if a controller does not say more.

@@ -114,6 +114,47 @@ def copy(source: Array, out: Array) -> None:
 
 
 @kernel
+def follow(target: Array, gain: float, x: Array) -> None:
+    """Move x towards the target by that share of the difference.
+
+    Parameters
+    ----------
+    target : array (n, batch)
+        Where to.
+    gain : float
+        The share; dt / tau for a time constant tau.
+    x : array (n, batch)
+        Written.
+    """
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            x[i, j] += gain * (target[i, j] - x[i, j])
+
+
+@kernel
+def first_diverged(limit: float, values: Array) -> int:
+    """Give the first sample that has a value which is not a number or beyond the limit.
+
+    Parameters
+    ----------
+    limit : float
+        Largest absolute value.
+    values : array (n, batch)
+        Signals.
+
+    Returns
+    -------
+    int
+        The sample, or -1.
+    """
+    for j in range(values.shape[1]):
+        for i in range(values.shape[0]):
+            if not abs(values[i, j]) <= limit:
+                return j
+    return -1
+
+
+@kernel
 def euler_advance(system: System, k: int, t: float, dt: float, b: Block) -> None:
     """Advance a plant one explicit Euler step under the control `b.applied`, and read its output.
 

@@ -8,41 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from feedback_lessons import NOISES, SHAPES, WHITE, assert_same, change_of, lesson_of, loop_of, network
 from scipy.signal import lfilter
 
-from controlnet import ClosedLoop, Difference, Lesson, MeanSquaredError, SoftmaxDifference, Strong
+from controlnet import Difference, Lesson, SoftmaxDifference
 from controlnet.adaptation import DFC, Convergence, FeedbackLearning, SinglePhase
 from controlnet.adaptation.feedback import SMALLEST_SIGMA
-from controlnet.base import AbstractLaw, Parameters
-from controlnet.controllers import PI
+from controlnet.base import Parameters
 from controlnet.errors import InputError
-from controlnet.integrators import FilteredNoise, Sequential, WhiteNoise
-from controlnet.plants import DeepNetwork, Pendulum
-
-NOISES: dict[str, Any] = {"white": WhiteNoise(sigma=0.05), "filtered": FilteredNoise(sigma=0.05, tau=0.07)}
-WHITE = NOISES["white"]
-# Steps and batches that fill the windows of 16 steps and the blocks of 16 samples, and that do not.
-SHAPES = [(1, 1), (5, 3), (16, 16), (17, 2), (32, 3), (40, 20)]
-
-
-def lesson_of(net: DeepNetwork, batch: int = 3, steps: int = 20, seed: int = 3) -> Lesson:
-    rng = np.random.default_rng(0)
-    inputs, labels = rng.normal(size=(batch, net.nexogenous)), rng.normal(size=(batch, net.noutputs))
-    return Lesson(net, inputs, labels, Strong(MeanSquaredError()), 0.02, steps, seed=seed)
-
-
-def loop_of(plant: Any, law: AbstractLaw, noise: Any = WHITE, **options: Any) -> ClosedLoop:
-    return ClosedLoop(
-        plant, PI(k_p=0.5, leak=0.1), **{"compiled": False, "law": law, "integrator": Sequential(noise=noise)} | options
-    )
-
-
-def network(**options: Any) -> DeepNetwork:
-    return DeepNetwork.initialize((4, 5, 4, 2), **{"feedback": "random", "seed": 1, "tau_apical": 0.1} | options)
-
-
-def change_of(law: AbstractLaw, lesson: Lesson, noise: Any = WHITE, **options: Any) -> Parameters:
-    return law.propose(loop_of(lesson.plant, law, noise, **options), lesson).change
+from controlnet.integrators import Sequential, WhiteNoise
+from controlnet.plants import Pendulum
 
 
 def from_trajectory(law: FeedbackLearning, lesson: Lesson, noise: Any = WHITE, **options: Any) -> Parameters:
@@ -57,13 +32,6 @@ def from_trajectory(law: FeedbackLearning, lesson: Lesson, noise: Any = WHITE, *
         scale = (1 + law.layer_scaling) ** (last - i) / sigma**2
         change[f"Q{i}"] = -scale * np.einsum("tbi,tbc->ic", v[:-1], u) / (len(u) * u.shape[1])
     return change
-
-
-def assert_same(first: Parameters, second: Parameters, tolerance: float = 1e-12) -> None:
-    assert first.keys() == second.keys()
-    for name, change in first.items():
-        atol = tolerance * np.abs(second[name]).max()
-        np.testing.assert_allclose(change, second[name], rtol=0, atol=atol, err_msg=name)
 
 
 @pytest.mark.parametrize("high_pass", [None, 0.03, 0.3])

@@ -73,7 +73,6 @@ OTHER: dict[str, Any] = {
     "network.transmission": "delayed",
     "simulation.control": "new",
     "objective.loss": "mse",
-    "objective.feedback": "strong",
     "law.rule": "voltage-difference",
     "law.steady_state": "last-step",
     "controller.leak_on": "integral",
@@ -88,6 +87,7 @@ ALONE = {
     "controller.kind",
     "feedback.controller.kind",
     "feedback.learning",
+    "objective.feedback",
 } | {f"{table}.kind" for table in ("optimizer", "feedback.optimizer", "feedback.pretraining_optimizer")}
 """Settings that only some others go with."""
 
@@ -129,6 +129,7 @@ def test_every_setting_that_a_phase_reads_tells_runs_apart() -> None:
         ("dfc/mnist/dfc-fixed", "simulation.steps=7", False),
         ("dfc/mnist/dfc-fixed-ss", "simulation.dt=0.001", False),
         ("dfc/mnist/dfc-ss-fast", "feedback.simulation.steps=7", False),
+        ("dfc/mnist/dfc-fixed-fast", "objective.feedback=strong", False),
         ("strong-dfc/mnist/strong-dfc", "simulation.steps=7", False),
         ("digits", "simulation.steps=7", False),
     ],

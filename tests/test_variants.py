@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from controlnet.base import Array
 from controlnet.experiments import catalogue, resolve, to_store
@@ -40,6 +42,9 @@ def test_fast_experiments_differ_from_the_published_in_what_they_say(experiment:
         "optimizer.clip_norm",
         "controller.leak",
         "feedback.learning",
+        "feedback.linearized",
+        "feedback.network",
+        "feedback.simulation",
     }
     # Nudging and epsilon grow together, so that Adam makes the same steps.
     ratio = fast["objective"]["stepsize"] / published["objective"]["stepsize"]
@@ -64,6 +69,50 @@ def test_the_leak_of_the_fast_variant_follows_from_the_published_time(experiment
     published, fast = (resolve(name).settings for name in (experiment, experiment + FAST))
     controller, time = published.controller, published.simulation.dt * (published.simulation.steps + 1)
     assert fast.controller.leak == pytest.approx(1 / (controller.k_p + controller.k_i * time))
+
+
+@pytest.mark.parametrize("experiment", STRONG)
+def test_the_feedback_phase_of_the_fast_variant_takes_as_long_in_fewer_steps(experiment: str) -> None:
+    published, fast = (resolve(name).settings.feedback for name in (experiment, experiment + FAST))
+    one, other = published.simulation, fast.simulation
+    assert other.dt * other.steps == pytest.approx(one.dt * one.steps, rel=1e-5)
+    assert fast.network.tau_v == other.dt, "the somas are at rest after each step"
+    changed = {"simulation": one, "network": replace(fast.network, tau_v=published.network.tau_v)}
+    assert replace(fast, **changed) == published
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", STRONG)
+def test_in_fewer_steps_feedback_weights_learn_the_same_on_average(experiment: str) -> None:
+    """Two means over other noise of the published steps are no more alike than with one of fewer steps."""
+    draws = {name: [mean_feedback_change(name, seed) for seed in (0, 1)] for name in (experiment, experiment + FAST)}
+    (one, other), (fast, again) = draws.values()
+    for name in one:
+        alike, noisy, fewer = (cosine(a[name], b[name]) for a, b in ((one, fast), (one, other), (fast, again)))
+        assert alike > 0.95 * math.sqrt(noisy * fewer), name
+        assert math.sqrt(fewer / noisy) * norm(fast[name]) == pytest.approx(norm(one[name]), rel=0.15), name
+
+
+def norm(change: Array) -> float:
+    return float(np.linalg.norm(change))
+
+
+def cosine(one: Array, other: Array) -> float:
+    return float((one * other).sum() / (norm(one) * norm(other)))
+
+
+def mean_feedback_change(experiment: str, seed: int, passes: int = 40) -> dict[str, Array]:
+    """Give what the feedback weights of a small network would learn, a mean over passes."""
+    small = ("data.name=digits", "network.hidden=[48, 48]", "train.compare_with=[]", f"seed={seed}")
+    settings = resolve(experiment, overrides=small).settings
+    trainer, total = Trainer(settings, dataset_of(settings)), {}
+    net = Trainer(replace(settings, seed=5), dataset_of(settings)).plant
+    loop = trainer.sleep.loop(net)
+    for _ in range(passes):
+        lesson = trainer.lesson(trainer.sleep, loop, np.arange(512))
+        for name, change in loop.law.propose(loop, lesson).change.items():
+            total[name] = total.get(name, 0) + change / passes
+    return total
 
 
 def first_change(experiment: str, *overrides: str) -> dict[str, Array]:

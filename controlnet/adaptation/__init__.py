@@ -9,6 +9,7 @@ from .dfc import DFC
 from .direct_feedback import DFA
 from .feedback import FeedbackLearning
 from .gauss_newton import GaussNewton, MinimumNorm, minimum_norm
+from .linear_feedback import LinearFeedbackLearning
 from .optimizers import OPTIMIZERS, SGD, Adam, RMSprop
 from .single_phase import SinglePhase
 
@@ -24,6 +25,7 @@ __all__ = [
     "FeedbackLearning",
     "Frozen",
     "GaussNewton",
+    "LinearFeedbackLearning",
     "MinimumNorm",
     "RMSprop",
     "SinglePhase",

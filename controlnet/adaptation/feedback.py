@@ -15,6 +15,7 @@ from ..base import AbstractLaw, Parameters, Proposal
 from ..errors import InputError
 from ._feedback_rule import feedback_memory
 from ._forward_rule import forward_memory
+from ._narrow import narrowed, widened
 from ._rules import RuleMemory, adapt, finish, require_network, rule_memory, summed
 
 if TYPE_CHECKING:
@@ -72,8 +73,14 @@ class FeedbackLearning(AbstractLaw):
         return {f"Q{i}": part for i, part in enumerate(plant.by_layer(total, axis=0)) if len(part)}
 
     def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
+        lesson.require(loop.plant)
         self.require(loop, lesson)
-        return Proposal(self.scaled(loop, super().propose(loop, lesson).change))
+        narrow = None if self.output_layer else narrowed(loop, lesson)
+        if narrow is None:
+            change = lesson.simulate(loop).change
+        else:
+            change = widened(loop.plant, narrow[1].simulate(narrow[0]).change)
+        return Proposal(self.scaled(loop, change))
 
     def require(self, loop: ClosedLoop, lesson: Lesson) -> None:
         """Raise unless there is noise to learn from and the filter can follow.

@@ -47,6 +47,7 @@ class Integral(AbstractController):
     leak: float = 0.0
     rate = staticmethod(_rate)
     command = staticmethod(_command)
+    linear = True
     feedthrough = False
 
     def __post_init__(self) -> None:

@@ -62,6 +62,7 @@ class PI(AbstractController):
     leak_on: Literal["control", "integral"] = "control"
     rate = staticmethod(_rate)
     command = staticmethod(_command)
+    linear = True
 
     def __post_init__(self) -> None:
         require_finite("PI", k_p=self.k_p, k_i=self.k_i)

@@ -111,6 +111,11 @@ class PID(AbstractController):
         """Time constant of the derivative's filter, if there is a derivative."""
         return self.derivative_filter if self.k_d else 0.0
 
+    @property
+    def linear(self) -> bool:  # type: ignore[override]
+        """Whether u has no limits."""
+        return math.isinf(self.lower) and math.isinf(self.upper)
+
     def nstates(self, noutputs: int) -> int:
         return 2 * noutputs
 

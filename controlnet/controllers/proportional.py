@@ -37,6 +37,7 @@ class Proportional(AbstractController):
 
     k_p: float = 1.0
     command = staticmethod(_command)
+    linear = True
 
     def __post_init__(self) -> None:
         require_finite("Proportional", k_p=self.k_p)

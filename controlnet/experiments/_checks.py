@@ -148,6 +148,12 @@ def _refuse_learning(settings: Settings, method: Method) -> None:
     feedback = settings.feedback
     if feedback.learning not in method.learning:
         _refuse("feedback.learning", f"{' or '.join(method.learning)} for {settings.method}", feedback.learning)
+    if feedback.linearized and feedback.learning != "none":
+        if feedback.learning != "two-phase":
+            _refuse("feedback.linearized", "false, as single-phase learning simulates one loop for all weights", "true")
+        if settings.objective.feedback == "strong":
+            expected = "false under strong feedback, which leaves the state where the loop is linearised"
+            _refuse("feedback.linearized", expected, "true")
     if feedback.learning == "single-phase" and settings.law.converged_only:
         _refuse("law.converged_only", "false, as single-phase learning takes all samples", "true")
 

@@ -177,7 +177,12 @@ def feedback_phase(settings: Settings, name: str = "feedback") -> Phase | None:
     objective = make_objective(settings.objective)
     if settings.objective.feedback == "nudged":
         objective = OwnOutput(objective.loss)
-    return _phase(name, own, _feedback_law(own), objective, _fields(settings.feedback.network))
+    law = _feedback_law(own)
+    if settings.feedback.linearized:
+        from ..adaptation import LinearFeedbackLearning
+
+        law = LinearFeedbackLearning(law)
+    return _phase(name, own, law, objective, _fields(settings.feedback.network))
 
 
 def _phase(name: str, settings: Settings, law: Any, objective: Any, dynamics: dict[str, Any]) -> Phase:

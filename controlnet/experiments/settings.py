@@ -196,6 +196,7 @@ class Feedback(StrictTable, frozen=True):
     learning: Literal["none", "two-phase", "single-phase"] | None = None
     pretraining_epochs: Annotated[int, Meta(ge=0, le=10**9)] = 0
     extra_epochs: Annotated[int, Meta(ge=0, le=10**9)] = 0
+    linearized: bool = False
     output_layer: bool = True
     layer_scaling: bool = False
     high_pass: Positive = 0.5

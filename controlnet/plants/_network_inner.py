@@ -85,6 +85,25 @@ class Inner:
             moved = moved * slope_of_rate(activations[i], r)
         return np.asarray(moved)
 
+    def narrowed(self) -> DeepNetwork:
+        """Give the network with one output for each neuron of layer L - 1: v_L = v_L_ff + W_L times what they move by.
+
+        Under a control W_L c and no noise in the output layer it moves as the whole network does, exactly.
+
+        Returns
+        -------
+        DeepNetwork
+            Its output layer has the weights I, no biases and the feedback weights q I.
+        """
+        eye = np.eye(self.net.noutputs, dtype=self.net.dtype)
+        return replace(
+            self.net,
+            weights=(*self.net.weights, eye),
+            biases=(*self.net.biases, np.zeros(len(eye), self.net.dtype)),
+            feedback=(*(self.net.feedback or ()), self.net.dtype.type(self.identity) * eye),
+            activations=(*self.net.activations[:-1], self.activation, "linear"),
+        )
+
     def completed(self, moved: Array, right: Array, a: Any, m: Any) -> Array:
         """Give (m I + a W_L K)^{-1} F from what is known inside.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._kernel import kernel
 from ..activations import activate, scale_by_slope
-from ..base import Array, Block, System, copy
+from ..base import Array, Block, System, copy, follow
 from ..layered import (
     ACTIVATION,
     APICAL,
@@ -146,25 +146,17 @@ def dynamics(t: float, x: Array, u: Array, w: Array, p: LayeredParams, dx: Array
 
 
 @kernel
-def _follow(target: Array, gain: float, x: Array) -> None:
-    """Move x towards the target by that share of the difference."""
-    for j in range(x.shape[0]):
-        for s in range(x.shape[1]):
-            x[j, s] += gain * (target[j, s] - x[j, s])
-
-
-@kernel
 def _advance_control(system: System, k: int, dt: float, b: Block) -> None:
     """Step the filtered control, which starts at the first control, and the apical compartments with their noise."""
     p, x, u = b.p, b.x, b.applied
     n = p.signals.shape[0] // 4
     apical = p.signals[APICAL * n : RATE * n]
     if p.tau_f > 0:
-        _follow(u, dt / p.tau_f if k > 0 else u.dtype.type(1), _filtered(x, u, p))
+        follow(u, dt / p.tau_f if k > 0 else u.dtype.type(1), _filtered(x, u, p))
     _feedback(x, u, p, apical)
     if p.tau_a > 0:
         rows = _apical_rows(x, p)
-        _follow(apical, dt / p.tau_a, rows)
+        follow(apical, dt / p.tau_a, rows)
         system.disturb(dt, p.tau_a, b, rows)
         copy(rows, apical)
     else:

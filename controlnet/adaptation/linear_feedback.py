@@ -1,0 +1,111 @@
+"""Learning of the feedback weights in the linearised loop: the same noise, a fraction of the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._parallel import block_size, on_threads
+from .._random import seed_sequence
+from ..base import AbstractLaw, Block, Proposal
+from ..errors import DivergedError, InputError
+from ..layered import RATE
+from ._linear_loop import bind, linear_memory
+from ._rules import RuleMemory, require_network
+from .feedback import FeedbackLearning
+
+if TYPE_CHECKING:
+    from ..loop import ClosedLoop
+    from ..objective import Lesson
+
+LIMIT = 1e12
+"""Largest deviation of output and control that does not count as divergence."""
+
+
+@dataclass(frozen=True)
+class LinearFeedbackLearning(AbstractLaw):
+    """The rule of `FeedbackLearning` in the loop linearised at the feed-forward state of each sample.
+
+    Noise and control are those of the simulated loop, step by step; phi alone is replaced by its tangent, so that what
+    is wanted differs by a share of the order of the apical voltages.  Made for weak feedback, whose noise is small, and
+    for few outputs: J (n_L, neurons) is formed for every sample.
+
+    Parameters
+    ----------
+    rule : FeedbackLearning
+        The rule; it takes the control as it is.
+    """
+
+    rule: FeedbackLearning = field(default_factory=FeedbackLearning)
+
+    def __post_init__(self) -> None:
+        if self.rule.high_pass is not None:
+            raise InputError("LinearFeedbackLearning.rule: expected one without high_pass")
+
+    def propose(self, loop: ClosedLoop, lesson: Lesson) -> Proposal:
+        lesson.require(loop.plant)
+        self.rule.require(loop, lesson)
+        plant: Any = loop.plant
+        _require_linear(loop)
+        loop.check_step(lesson.dt)
+        batch = len(lesson.output)
+        loop.integrator.noise.check(plant, batch, lesson.steps, lesson.dt)
+        sleep, number = bind(loop.system, loop.compiled), plant.dtype.type
+        grid = (lesson.steps, number(lesson.dt), loop.integrator.delay, number(LIMIT))
+
+        def learn(part: slice) -> tuple[RuleMemory, int, int]:
+            block, memory = _wires(loop, lesson, part), self.rule.accumulators(plant, part.stop - part.start)
+            step, sample = sleep(*grid, block, memory.feedback, linear_memory(plant, part.stop - part.start))
+            return memory, step, part.start + sample if sample >= 0 else -1
+
+        results = on_threads(learn, batch, lesson.threads, block_size(batch, plant.dtype))
+        if diverged := [(step, sample) for _, step, sample in results if sample >= 0]:
+            step, sample = min(diverged)
+            raise DivergedError(step, step * lesson.dt, sample)
+        gathered = self.rule.gather(memory for memory, _, _ in results)
+        return Proposal(self.rule.scaled(loop, self.rule.collect(plant, gathered, batch, lesson.steps)))
+
+
+def _require_linear(loop: ClosedLoop) -> None:
+    """Raise unless small deviations of the loop obey the equations that are stepped here."""
+    require_network("LinearFeedbackLearning", loop.plant, "Q0")
+    if not loop.comparator.plain:
+        got = type(loop.comparator).__name__
+        raise InputError(f"LinearFeedbackLearning: expected e = r - y, got {got}: simulate the loop instead")
+
+
+def _wires(loop: ClosedLoop, lesson: Lesson, part: slice) -> Block:
+    """Give the wires of one block: output, reference and error as deviations from the feed-forward output."""
+    plant: Any = loop.plant
+    dtype, batch, m = plant.dtype, part.stop - part.start, plant.noutputs
+    number = part.start // block_size(len(lesson.output), dtype)
+    error = loop.comparator.compare(lesson.reference[part], lesson.output[part])
+    p = plant.params(batch)
+    rates = p.signals[RATE * plant.nneurons :]
+    np.concatenate([layer[part].T for layer in lesson.rates], out=rates)
+    z = np.zeros((loop.controller.nstates(m), batch), dtype)
+
+    def wire(n: int = m) -> np.ndarray:
+        return np.zeros((n, batch), dtype)
+
+    return Block(
+        s=z,
+        x=z[:0],
+        z=z,
+        u=wire(),
+        applied=wire(),
+        y=wire(),
+        e=wire(),
+        r=np.ascontiguousarray(error.T, dtype),
+        w=wire(0),
+        mean_u=wire(0),
+        mean_e=wire(0),
+        work=np.zeros((loop.integrator.stages, *z.shape), dtype),
+        scheme=loop.integrator.params(dtype),
+        noise=loop.integrator.disturbance(plant, part, seed_sequence(lesson.seed), number),
+        p=p,
+        q=loop.controller.params(dtype),
+        law=(),
+    )
