@@ -12,7 +12,7 @@ import pytest
 import reference as plain
 
 from controlnet._parallel import one_blas_thread
-from controlnet.adaptation import DFC, SinglePhase
+from controlnet.adaptation import DFC, FeedbackLearning, SinglePhase
 from controlnet.bench.floor import seconds_of
 from controlnet.bench.rows import ROWS
 from controlnet.bench.work import FILTERED, WHITE, Size, Task, asleep, strong, weak
@@ -51,7 +51,7 @@ def task(name: str, size: Size, recorded: Any = None) -> Task:
         return weak(size, DFC())
     if name.startswith("single-phase"):
         return strong(size, SinglePhase(), FilteredNoise(**STRENGTHS, recorded=recorded))
-    return asleep(size, WhiteNoise(sigma=WHITE.sigma, recorded=recorded))
+    return asleep(size, WhiteNoise(sigma=WHITE.sigma, recorded=recorded), FeedbackLearning())
 
 
 @pytest.mark.parametrize("name", ["dfc", "single-phase-float64", "feedback-step"])

@@ -34,7 +34,9 @@ def narrowed(loop: ClosedLoop, lesson: Lesson) -> tuple[ClosedLoop, Lesson] | No
     tuple or None
         None if the control would leave the range of W_L, or if there is nothing to gain.
     """
-    plant, noise = loop.plant, loop.integrator.noise
+    plant: Any = loop.plant
+    integrator: Any = loop.integrator
+    noise = integrator.noise
     stays = loop.controller.linear and loop.comparator.plain and isinstance(lesson.objective, OwnOutput)
     if plant.inner is None or not stays or noise.strengths[1]:
         return None
@@ -43,8 +45,7 @@ def narrowed(loop: ClosedLoop, lesson: Lesson) -> tuple[ClosedLoop, Lesson] | No
         hidden = narrow.nneurons - narrow.noutputs
         recorded = np.zeros((*noise.recorded.shape[:2], narrow.nneurons))
         recorded[..., :hidden] = noise.recorded[..., :hidden]
-        noise = replace(noise, recorded=recorded)
-    integrator: Any = replace(loop.integrator, noise=noise)
+        integrator = replace(integrator, noise=replace(noise, recorded=recorded))
     return replace(loop, plant=narrow, integrator=integrator), replace(lesson, plant=narrow)
 
 

@@ -131,6 +131,23 @@ ROWS = {
             limited_by="what a minibatch costs once: copies of the weights, the first layer",
         ),
         Row(
+            "feedback-step-float32",
+            "two-phase feedback learning, batch 128, 44 steps, float32",
+            work.feedback_step,
+            Size("float32", batch=128, steps=44),
+            products=_learning("Q"),
+            quick=False,
+        ),
+        Row(
+            "linear-feedback-step",
+            "the same in the linearised loop, batch 128, 44 steps, float32",
+            work.linear_feedback_step,
+            Size("float32", batch=128, steps=44),
+            peer="feedback-step-float32",
+            bound=0.6,
+            limited_by="random numbers, and the Jacobian of every sample",
+        ),
+        Row(
             "dfc-ss-simulated",
             "DFC-SS from the last of 500 steps, batch 32, float64",
             work.dfc_last_step,

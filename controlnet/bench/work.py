@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..adaptation import DFC, Backprop, FeedbackLearning, SinglePhase
+from ..adaptation import DFC, Backprop, FeedbackLearning, LinearFeedbackLearning, SinglePhase
 from ..base import AbstractLaw, Proposal
 from ..comparator import SoftmaxDifference
 from ..controllers import PI
@@ -128,7 +128,7 @@ def strong(size: Size, law: AbstractLaw, noise: Any = None) -> Task:
     return _task(ClosedLoop(network, *parts), size, Strong(CrossEntropy(0.99)), 0.001)
 
 
-def asleep(size: Size, noise: Any) -> Task:
+def asleep(size: Size, noise: Any, law: Any) -> Task:
     """Give a task of two-phase feedback learning as published for MNIST.
 
     Parameters
@@ -137,6 +137,8 @@ def asleep(size: Size, noise: Any) -> Task:
         How much work.
     noise : WhiteNoise
         Noise in the neurons.
+    law : FeedbackLearning or LinearFeedbackLearning
+        In the simulated loop, or in the linearised one.
 
     Returns
     -------
@@ -144,7 +146,7 @@ def asleep(size: Size, noise: Any) -> Task:
         The task.
     """
     network, controller = _network(size, tau_v=0.006, tau_apical=0.14), PI(k_p=0.07, leak=0.4)
-    loop = ClosedLoop(network, controller, Sequential(noise=noise), FeedbackLearning())
+    loop = ClosedLoop(network, controller, Sequential(noise=noise), law)
     return _task(loop, size, OwnOutput(CrossEntropy()), 0.00114)
 
 
@@ -309,7 +311,23 @@ def feedback_step(size: Size) -> Work:
     callable
         The work.
     """
-    return asleep(size, WHITE).propose
+    return asleep(size, WHITE, FeedbackLearning()).propose
+
+
+def linear_feedback_step(size: Size) -> Work:
+    """Prepare the same in the linearised loop.
+
+    Parameters
+    ----------
+    size : Size
+        How much work.
+
+    Returns
+    -------
+    callable
+        The work.
+    """
+    return asleep(size, WHITE, LinearFeedbackLearning()).propose
 
 
 def bp_minibatch(size: Size, weight_decay: float = 0.0) -> Work:
