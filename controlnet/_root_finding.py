@@ -119,7 +119,10 @@ def _stable(equation: Equation, part: Array, point: Point) -> Array:
     falling = _clearly_positive(matrix + matrix.swapaxes(1, 2))
     unclear = np.flatnonzero(finite & ~falling)
     if len(unclear):
-        matrix = equation.at(point.u[unclear], part[unclear], exact=True).matrix
+        matrix = point.matrix[unclear]
+        # In single precision there is no better one.
+        if matrix.dtype != np.float32:
+            matrix = equation.at(point.u[unclear], part[unclear], exact=True).matrix
         eigenvalues = np.linalg.eigvals(matrix)
         largest = np.abs(eigenvalues).max(axis=1, keepdims=True)
         positive = (largest > 0) & (eigenvalues.real >= -100 * np.finfo(matrix.dtype).eps * largest)

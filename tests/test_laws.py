@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from controlnet import ClosedLoop, CrossEntropy, Lesson, MeanSquaredError, Nudged, SoftmaxDifference, Strong
 from controlnet.activations import ACTIVATIONS, slope
 from controlnet.adaptation import DFC, Backprop, analytic_control
+from controlnet.adaptation._analytic_control import LARGE, solve_loop
 from controlnet.analysis import angle, angles_by_layer
 from controlnet.base import AbstractLaw, Array, Parameters
 from controlnet.controllers import PI, Integral
@@ -194,6 +195,23 @@ def test_analytic_control_needs_an_invertible_loop() -> None:
     through_jacobian = DeepNetwork.initialize((4, 6, 3), feedback="jacobian-transpose")
     with pytest.raises(InputError, match="no feedback weights Q"):
         change_of(through_jacobian, DFC(update="analytic"), lesson_of(through_jacobian, 2))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("n", [2, LARGE - 1, LARGE, 70])
+def test_systems_of_every_size_are_solved_or_called_singular(n: int, dtype: str) -> None:
+    rng, tolerance = np.random.default_rng(n), 1e-11 if dtype == "float64" else 1e-3
+    matrix, right = rng.normal(size=(5, n, n)).astype(dtype), rng.normal(size=(5, n, 1)).astype(dtype)
+    found = solve_loop(matrix, right)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(matrix @ found, right, atol=tolerance * np.abs(found).max())
+    np.testing.assert_allclose(solve_loop(matrix.swapaxes(1, 2), right), solve_loop(matrix.swapaxes(1, 2).copy(), right))
+    matrix[3, :, 0] = matrix[3, :, 1]
+    with pytest.raises(InputError, match="singular"):
+        solve_loop(matrix, right)
+    matrix[3, 0, 0] = np.nan
+    with pytest.raises(InputError, match="singular"):
+        solve_loop(matrix, right)
 
 
 @pytest.mark.parametrize("update", ["continuous", "last-step"])

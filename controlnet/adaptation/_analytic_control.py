@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.linalg import get_lapack_funcs
 
 from .._equation import shifted
 from .._inner_equation import inner_loop
 from .._parallel import on_threads
 from ..base import Array
 from ..errors import InputError
+
+LARGE = 32
+"""Equations from which on LU factors are faster than inverses."""
+LARGEST_CONDITION = 0.1
+"""Largest condition number of a matrix that does not count as singular, times the precision."""
 
 if TYPE_CHECKING:
     from ..loop import ClosedLoop
@@ -95,11 +101,29 @@ def solve_loop(matrix: Array, right: Array) -> Array:
         If a matrix is singular, rounding aside.
     """
     try:
-        inverse = np.linalg.inv(matrix)
-        condition = np.linalg.norm(matrix, 1, axis=(1, 2)) * np.linalg.norm(inverse, 1, axis=(1, 2))
-        if not (condition <= 0.1 / np.finfo(matrix.dtype).eps).all():
-            raise np.linalg.LinAlgError
-        return np.asarray(inverse @ right)
+        return _by_inverses(matrix, right) if matrix.shape[1] < LARGE else _by_factors(matrix, right)
     except np.linalg.LinAlgError:
         message = "the loop's matrix E J Q + alpha I is singular: take a leak > 0 or other feedback weights"
         raise InputError(message) from None
+
+
+def _by_inverses(matrix: Array, right: Array) -> Array:
+    """Solve small systems, all samples in a few calls."""
+    inverse = np.linalg.inv(matrix)
+    condition = np.linalg.norm(matrix, 1, axis=(1, 2)) * np.linalg.norm(inverse, 1, axis=(1, 2))
+    if not (condition <= LARGEST_CONDITION / np.finfo(matrix.dtype).eps).all():
+        raise np.linalg.LinAlgError
+    return np.asarray(inverse @ right)
+
+
+def _by_factors(matrix: Array, right: Array) -> Array:
+    """Solve large systems one by one, by LU factors and an estimate of the condition from these."""
+    factors, condition, solve = get_lapack_funcs(("getrf", "gecon", "getrs"), dtype=matrix.dtype)
+    least = np.finfo(matrix.dtype).eps / LARGEST_CONDITION
+    found = np.empty_like(right)
+    for sample, norm in enumerate(np.linalg.norm(matrix, 1, axis=(1, 2))):
+        lu, pivots, _ = factors(matrix[sample])
+        if not condition(lu, norm)[0] >= least:
+            raise np.linalg.LinAlgError
+        found[sample] = solve(lu, pivots, right[sample])[0]
+    return found
