@@ -205,7 +205,9 @@ def test_systems_of_every_size_are_solved_or_called_singular(n: int, dtype: str)
     found = solve_loop(matrix, right)
     assert found.dtype == dtype
     np.testing.assert_allclose(matrix @ found, right, atol=tolerance * np.abs(found).max())
-    np.testing.assert_allclose(solve_loop(matrix.swapaxes(1, 2), right), solve_loop(matrix.swapaxes(1, 2).copy(), right))
+    np.testing.assert_allclose(
+        solve_loop(matrix.swapaxes(1, 2), right), solve_loop(matrix.swapaxes(1, 2).copy(), right)
+    )
     matrix[3, :, 0] = matrix[3, :, 1]
     with pytest.raises(InputError, match="singular"):
         solve_loop(matrix, right)
