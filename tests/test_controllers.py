@@ -8,6 +8,9 @@ from typing import Any
 import control
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from controlnet import ClosedLoop
 from controlnet.base import AbstractController, Array
@@ -155,6 +158,22 @@ def test_feedthrough_of_pi(k_p: float, feedthrough: bool) -> None:
     assert PI(k_p=k_p).feedthrough is feedthrough
     assert Proportional().feedthrough
     assert not Integral().feedthrough
+
+
+@pytest.mark.parametrize("name", LINEAR)
+@given(references=hnp.arrays(float, (2, 2), elements=st.floats(-2, 2)), share=st.floats(-2, 2))
+def test_linear_controllers_superpose(name: str, references: Array, share: float) -> None:
+    controller, _ = LINEAR[name]
+    assert controller.linear
+    one, other = references
+    mixed = np.array([one, other, one + share * other])
+    u = simulate(controller, LAGS, mixed, duration=0.5, threads=1).u
+    np.testing.assert_allclose(u[:, 2], u[:, 0] + share * u[:, 1], atol=1e-10)
+
+
+def test_controllers_with_limits_do_not() -> None:
+    for limits in ({"lower": -1.0}, {"upper": 1.0}, {"lower": -1.0, "upper": 1.0}):
+        assert not PID(k_p=1.3, **limits).linear
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,11 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 @click.option("--columns", callback=_names, metavar="A,B", help="Only these columns.")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Number of seeds.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs; as published if not given.")
-@click.option("--fast", is_flag=True, help="Steady states by root finding, single precision, where these are enough.")
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="Root finding, linearised feedback phases, single precision, where these are enough.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

@@ -16,7 +16,7 @@ from .published import PaperTable, Published
 from .records import Record
 
 FAST = "-fast"
-"""How the names of experiments end that take steady states by root finding, single precision or both."""
+"""How the names of experiments end that save time: by root finding, linearised feedback phases, single precision."""
 BP = "bp"
 """The row from which differences are taken."""
 
@@ -65,7 +65,7 @@ class Cell:
     epochs, planned : int
         After how many epochs, and how many the published settings say.
     fast : bool
-        Whether steady states were found by root finding, or in single precision, where the paper simulates in double.
+        Whether root finding, a linearised feedback phase or single precision took the place of what the paper did.
     seconds : float or None
         Mean time of a run.
     notes : tuple of str
