@@ -12,8 +12,9 @@ from typing import NamedTuple, TypeAlias
 import numba
 
 from ._kernel import bound, kernel
-from .base import Array, Block, Kernel, System, add_scaled, copy, first_diverged
+from .base import Array, Block, Kernel, System, add_scaled, copy
 from .errors import KernelError
+from .wires import first_diverged
 
 
 class Clock(NamedTuple):

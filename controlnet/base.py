@@ -26,7 +26,6 @@ from .wires import (
     copy,
     euler_advance,
     euler_control,
-    first_diverged,
     follow,
 )
 
@@ -45,7 +44,6 @@ __all__ = [
     "System",
     "add_scaled",
     "copy",
-    "first_diverged",
     "follow",
 ]
 

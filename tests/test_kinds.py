@@ -130,6 +130,7 @@ def test_every_setting_that_a_phase_reads_tells_runs_apart() -> None:
         ("dfc/mnist/dfc-fixed-ss", "simulation.dt=0.001", False),
         ("dfc/mnist/dfc-ss-fast", "feedback.simulation.steps=7", False),
         ("dfc/mnist/dfc-fixed-fast", "objective.feedback=strong", False),
+        ("dfc/mnist-autoencoder/dfc-fast", "objective.feedback=strong", False),
         ("strong-dfc/mnist/strong-dfc", "simulation.steps=7", False),
         ("digits", "simulation.steps=7", False),
     ],

@@ -117,7 +117,7 @@ def test_divergence_is_reported() -> None:
     for loop in loops:
         with pytest.raises(DivergedError) as error:
             loop.law.propose(loop, own_output(net))
-        found.append(error.value.sample)
+        found.append((error.value.step, error.value.sample))
     assert found[0] == found[1]
 
 

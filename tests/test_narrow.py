@@ -14,6 +14,7 @@ from controlnet import ClosedLoop, Lesson, MeanSquaredError, SoftmaxDifference, 
 from controlnet.adaptation import FeedbackLearning
 from controlnet.adaptation._narrow import narrowed
 from controlnet.controllers import PI, PID
+from controlnet.errors import DimensionError
 from controlnet.integrators import FilteredNoise, Sequential, WhiteNoise
 from controlnet.objective import OwnOutput
 from controlnet.plants import DeepNetwork
@@ -110,6 +111,12 @@ def test_where_the_control_leaves_that_range(other: dict[str, Any]) -> None:
     net, objective = other.pop("net", network()), other.pop("objective", None)
     loop, lesson = pair(net, **other)
     assert narrowed(loop, replace(lesson, objective=objective) if objective else lesson) is None
+
+
+def test_recorded_noise_of_another_network_is_refused() -> None:
+    other = WhiteNoise(sigma=0.3, sigma_output=0.0, recorded=RECORDED[..., :7])
+    with pytest.raises(DimensionError, match=r"WhiteNoise.recorded: expected shape \(21, 20, 21\), got \(21, 20, 7\)"):
+        HIDDEN.propose(*pair(network(), other))
 
 
 def test_an_output_layer_that_learns_is_simulated() -> None:

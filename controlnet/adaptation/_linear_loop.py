@@ -14,9 +14,10 @@ import numpy as np
 
 from .._kernel import bound, kernel
 from ..activations import scale_by_slope
-from ..base import Array, Block, Kernel, System, first_diverged, follow
+from ..base import Array, Block, Kernel, System, follow
 from ..layered import ACTIVATION, FIRST, RATE, WIDTH, LayeredParams, feedback_weights, signal, weights
-from ._feedback_rule import WINDOW, FeedbackMemory
+from ..wires import first_diverged
+from ._feedback_rule import WINDOW, FeedbackMemory, finish_feedback
 
 
 class LinearMemory(NamedTuple):
@@ -133,27 +134,17 @@ def _advance(k: int, w: int, dt: float, b: Block, m: LinearMemory) -> None:
 
 
 @kernel
-def _pair(position: int, b: Block, l: FeedbackMemory, m: LinearMemory) -> None:
+def _pair(b: Block, l: FeedbackMemory, m: LinearMemory) -> None:
     """Put the new control beside the apical voltages of the step before."""
     batch = b.u.shape[1]
+    start = l.filled[0] * batch
+    l.filled[0] += 1
     for d in range(b.u.shape[0]):
         for s in range(batch):
-            l.controls[d, position * batch + s] = b.u[d, s]
+            l.controls[d, start + s] = b.u[d, s]
         for c in range(b.u.shape[0]):
             for s in range(batch):
                 m.moments[c, d] += m.held[c, s] * b.u[d, s]
-
-
-@kernel
-def _flush(used: int, batch: int, l: FeedbackMemory) -> None:
-    """Add the outer products of noise and control of one window."""
-    for d in range(l.controls.shape[0]):
-        for s in range(used * batch, l.controls.shape[1]):
-            l.controls[d, s] = 0
-    np.dot(l.apicals, l.controls.T, l.product)
-    for j in range(l.total.shape[0]):
-        for d in range(l.total.shape[1]):
-            l.total[j, d] += l.product[j, d]
 
 
 @kernel
@@ -190,18 +181,16 @@ def _build(tag: str, *parts: Kernel) -> Sleep:
             step(system, k, k * dt, dt, b)
             # The first control meets no noise yet: apical voltages start at zero.
             if k > 0:
-                _pair((k - 1) % WINDOW, b, l, m)
+                _pair(b, l, m)
             if k % WINDOW == 0:
-                if k > 0:
-                    _flush(WINDOW, batch, l)
+                finish_feedback(b, l)
                 _draw(disturb, min(WINDOW, steps - k), dt, b, l, m)
             _advance(k - delay, k % WINDOW, dt, b, m)
             error(b.r, b.y, b.e)
             sample = max(first_diverged(limit, b.y), first_diverged(limit, b.u))
             if sample >= 0:
                 return k + 1, sample
-        if (steps - 1) % WINDOW > 0:
-            _flush((steps - 1) % WINDOW, batch, l)
+        finish_feedback(b, l)
         _add_controlled(b.p, l, m)
         return steps, -1
 

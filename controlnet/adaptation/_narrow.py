@@ -33,6 +33,11 @@ def narrowed(loop: ClosedLoop, lesson: Lesson) -> tuple[ClosedLoop, Lesson] | No
     -------
     tuple or None
         None if the control would leave the range of W_L, or if there is nothing to gain.
+
+    Raises
+    ------
+    DimensionError, InputError
+        If recorded noise does not fit the network.
     """
     plant: Any = loop.plant
     integrator: Any = loop.integrator
@@ -42,6 +47,7 @@ def narrowed(loop: ClosedLoop, lesson: Lesson) -> tuple[ClosedLoop, Lesson] | No
         return None
     narrow = plant.inner.narrowed()
     if noise.recorded is not None:
+        noise.check(plant, len(lesson.inputs), lesson.steps, lesson.dt)
         hidden = narrow.nneurons - narrow.noutputs
         recorded = np.zeros((*noise.recorded.shape[:2], narrow.nneurons))
         recorded[..., :hidden] = noise.recorded[..., :hidden]

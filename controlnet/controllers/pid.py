@@ -125,7 +125,7 @@ class PID(AbstractController):
         return PIDParams(*(dtype.type(number) for number in numbers))
 
     def steady_relation(self) -> tuple[float, float]:
-        if math.isfinite(self.lower) or math.isfinite(self.upper):
+        if not self.linear:
             raise InputError(
                 "PID: a limited control has no linear relation at rest; give no limits to use `equilibrium`"
             )
