@@ -157,7 +157,7 @@ class ClosedLoop:
         problem = check_batch(self.plant, reference, inputs, clock.steps, initial_state)
         problem = problem._replace(seed=seed_sequence(seed))
         if self.integrator.noise is not None:
-            self.integrator.noise.check(self.plant, len(problem.initial), clock.steps, dt)
+            self.integrator.noise.check(self.plant.noise_layers, len(problem.initial), clock.steps, dt)
         if len(problem.inputs) > 1 and not isinstance(self.law, Frozen):
             raise InputError("inputs: a law learns from inputs that are constant in time; leave out the time axis")
         record = (record,) if isinstance(record, str) else record

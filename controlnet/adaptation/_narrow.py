@@ -47,7 +47,7 @@ def narrowed(loop: ClosedLoop, lesson: Lesson) -> tuple[ClosedLoop, Lesson] | No
         return None
     narrow = plant.inner.narrowed()
     if noise.recorded is not None:
-        noise.check(plant, len(lesson.inputs), lesson.steps, lesson.dt)
+        noise.check(plant.noise_layers, len(lesson.inputs), lesson.steps, lesson.dt)
         hidden = narrow.nneurons - narrow.noutputs
         recorded = np.zeros((*noise.recorded.shape[:2], narrow.nneurons))
         recorded[..., :hidden] = noise.recorded[..., :hidden]

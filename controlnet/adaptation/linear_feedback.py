@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._parallel import block_size, on_threads
-from .._random import seed_sequence
-from ..base import AbstractLaw, Block, Proposal
+from .._random import seed_sequence, stream
+from ..base import AbstractLaw, Array, Block, Proposal
 from ..errors import DivergedError, InputError
 from ..layered import RATE
 from ._linear_loop import bind, linear_memory
@@ -28,9 +28,12 @@ LIMIT = 1e12
 class LinearFeedbackLearning(AbstractLaw):
     """The rule of `FeedbackLearning` in the loop linearised at the feed-forward state of each sample.
 
-    Noise and control are those of the simulated loop, step by step; phi alone is replaced by its tangent, so that what
-    is wanted differs by a share of the order of the apical voltages.  Made for weak feedback, whose noise is small, and
-    for few outputs: J (n_L, neurons) is formed for every sample.
+    Phi alone is replaced by its tangent, so that the loop differs by a share of the order of the apical voltages.  What
+    the rule wants is a random number of the same distribution as in that loop: noise along the rows of J_i, which
+    moves the output, is stepped, and the rest drawn as its sum with the control.  Made for weak feedback, whose noise
+    is small, and for few outputs: J (n_L, neurons) is formed for every sample.
+
+    Recorded noise is that along the rows of J_i: n_L numbers a layer.
 
     Parameters
     ----------
@@ -50,17 +53,19 @@ class LinearFeedbackLearning(AbstractLaw):
         plant: Any = loop.plant
         _require_linear(loop)
         loop.check_step(lesson.dt)
-        batch = len(lesson.output)
-        loop.integrator.noise.check(plant, batch, lesson.steps, lesson.dt)
-        sleep, number = bind(loop.system, loop.compiled), plant.dtype.type
+        batch, size = len(lesson.output), block_size(len(lesson.output), plant.dtype)
+        loop.integrator.noise.check(_seen(plant), batch, lesson.steps, lesson.dt)
+        sleep, number = bind(loop.system, loop.integrator.noise.transpose_disturb, loop.compiled), plant.dtype.type
         grid = (lesson.steps, number(lesson.dt), loop.integrator.delay, number(LIMIT))
 
         def learn(part: slice) -> tuple[RuleMemory, int, int]:
-            block, memory = _wires(loop, lesson, part), self.rule.accumulators(plant, part.stop - part.start)
-            step, sample = sleep(*grid, block, memory.feedback, linear_memory(plant, part.stop - part.start))
+            samples, index = part.stop - part.start, part.start // size
+            block, memory = _wires(loop, lesson, part, index), self.rule.accumulators(plant, samples)
+            chain = linear_memory(plant, samples, lesson.steps, _stream_across(seed_sequence(lesson.seed), index))
+            step, sample = sleep(*grid, block, memory.feedback, chain)
             return memory, step, part.start + sample if sample >= 0 else -1
 
-        results = on_threads(learn, batch, lesson.threads, block_size(batch, plant.dtype))
+        results = on_threads(learn, batch, lesson.threads, size)
         if diverged := [(step, sample) for _, step, sample in results if sample >= 0]:
             step, sample = min(diverged)
             raise DivergedError(step, step * lesson.dt, sample)
@@ -76,11 +81,20 @@ def _require_linear(loop: ClosedLoop) -> None:
         raise InputError(f"LinearFeedbackLearning: expected e = r - y, got {got}: simulate the loop instead")
 
 
-def _wires(loop: ClosedLoop, lesson: Lesson, part: slice) -> Block:
+def _seen(plant: Any) -> tuple[int, ...]:
+    """Give the numbers of noise a step by layer: as many as the output sees."""
+    return (plant.noutputs,) * len(plant.weights)
+
+
+def _stream_across(seed: np.random.SeedSequence, index: int) -> Array:
+    """Give the stream of what is drawn beside the steps of a block; its steps have that of the block."""
+    return stream(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, index)), 0)
+
+
+def _wires(loop: ClosedLoop, lesson: Lesson, part: slice, index: int) -> Block:
     """Give the wires of one block: output, reference and error as deviations from the feed-forward output."""
     plant: Any = loop.plant
     dtype, batch, m = plant.dtype, part.stop - part.start, plant.noutputs
-    number = part.start // block_size(len(lesson.output), dtype)
     error = loop.comparator.compare(lesson.reference[part], lesson.output[part])
     p = plant.params(batch)
     rates = p.signals[RATE * plant.nneurons :]
@@ -104,7 +118,7 @@ def _wires(loop: ClosedLoop, lesson: Lesson, part: slice) -> Block:
         mean_e=wire(0),
         work=np.zeros((loop.integrator.stages, *z.shape), dtype),
         scheme=loop.integrator.params(dtype),
-        noise=loop.integrator.disturbance(plant, part, seed_sequence(lesson.seed), number),
+        noise=loop.integrator.noise.memory(_seen(plant), dtype, part, seed_sequence(lesson.seed), index),
         p=p,
         q=loop.controller.params(dtype),
         law=(),

@@ -191,7 +191,7 @@ class Feedback(StrictTable, frozen=True):
 
     Two-phase learning passes through the data once for Q, then once for W and b; single-phase learning takes both from
     one noisy simulation.  The controller of the feedback phase is that of the experiment if unset.  `linearized` takes
-    the loop of that phase linearised at the feed-forward state, under the same noise.
+    the loop of that phase linearised at the feed-forward state, under noise of the same distribution.
     """
 
     learning: Literal["none", "two-phase", "single-phase"] | None = None

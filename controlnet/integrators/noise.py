@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,6 +68,39 @@ def disturb(dt: float, tau: float, b: Block, out: Array) -> None:
                 out[i, j] += gain * n.sigma[i] * xi[i, j]
 
 
+@kernel
+def transpose_disturb(dt: float, tau: float, n: NoiseMemory, out: Array) -> None:
+    """Write what each random number weighs in a weighted sum over the steps of a disturbed signal that decays with tau.
+
+    The transpose of `disturb` and of the decay, for sigma = 1.
+
+    Parameters
+    ----------
+    dt, tau : float
+        Step size, and time constant of the disturbed signal.
+    n : NoiseMemory
+        The noise.
+    out : array (steps, n)
+        The weights of the signal, replaced by those of the random numbers.
+    """
+    one = out.dtype.type(1)
+    _sum_backwards(one - dt / tau, out)
+    gain = math.sqrt(dt) / tau
+    if n.tau > 0:
+        _sum_backwards(one - dt / n.tau, out)
+        gain = dt / n.tau / math.sqrt(dt)
+    for k in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[k, j] *= gain
+
+
+@kernel
+def _sum_backwards(keep: float, out: Array) -> None:
+    for k in range(out.shape[0] - 2, -1, -1):
+        for j in range(out.shape[1]):
+            out[k, j] += keep * out[k + 1, j]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AbstractNoise(ABC):
     """Noise with one strength for the hidden layers and one for the output layer.
@@ -84,6 +118,7 @@ class AbstractNoise(ABC):
     sigma: float
     sigma_output: float | None = None
     recorded: Array | None = None
+    transpose_disturb = staticmethod(transpose_disturb)
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -106,13 +141,13 @@ class AbstractNoise(ABC):
         """Sigma of the hidden layers and of the output layer."""
         return self.sigma, self.sigma if self.sigma_output is None else self.sigma_output
 
-    def check(self, plant: AbstractPlant, batch: int, steps: int, dt: float) -> None:
+    def check(self, layers: Sequence[int], batch: int, steps: int, dt: float) -> None:
         """Raise unless this noise can disturb a plant for so many steps.
 
         Parameters
         ----------
-        plant : AbstractPlant
-            The plant.
+        layers : sequence of int
+            Widths of the disturbed layers.
         batch, steps : int
             Number of samples and of steps.
         dt : float
@@ -128,17 +163,21 @@ class AbstractNoise(ABC):
             raise InputError(f"{name}.tau: expected at least dt = {dt:g}, got {self.correlation_time:g}")
         if self.recorded is None:
             return
-        shape, n = np.shape(self.recorded), sum(plant.noise_layers)
+        shape, n = np.shape(self.recorded), sum(layers)
         if shape[0] < steps or shape[1:] != (batch, n):
             raise DimensionError(f"{name}.recorded: expected shape ({steps}, {batch}, {n}), got {shape}")
 
-    def memory(self, plant: AbstractPlant, part: slice, seed: np.random.SeedSequence, block: int) -> NoiseMemory:
+    def memory(
+        self, layers: Sequence[int], dtype: np.dtype[Any], part: slice, seed: np.random.SeedSequence, block: int
+    ) -> NoiseMemory:
         """Give what the kernel knows of one block.
 
         Parameters
         ----------
-        plant : AbstractPlant
-            The plant.
+        layers : sequence of int
+            Widths of the disturbed layers.
+        dtype : dtype
+            Precision of the signals.
         part : slice
             The samples of the block.
         seed : SeedSequence
@@ -151,11 +190,10 @@ class AbstractNoise(ABC):
         NoiseMemory
             Its numbers depend on seed and block alone.
         """
-        sizes, dtype, batch = plant.noise_layers, plant.dtype, part.stop - part.start
-        n, (hidden, output) = sum(sizes), self.strengths
+        n, batch, (hidden, output) = sum(layers), part.stop - part.start, self.strengths
         recorded = np.zeros((0, n, batch)) if self.recorded is None else self.recorded[:, part].swapaxes(1, 2)
         return NoiseMemory(
-            sigma=np.array([hidden] * (n - sizes[-1]) + [output] * sizes[-1], dtype),
+            sigma=np.array([hidden] * (n - layers[-1]) + [output] * layers[-1], dtype),
             drawn=np.zeros(n * batch + n * batch % 2, dtype),
             filtered=np.zeros((n, batch), dtype),
             recorded=np.array(recorded, dtype, order="C"),

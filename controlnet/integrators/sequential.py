@@ -66,7 +66,7 @@ class Sequential(AbstractIntegrator):
             return ()
         if self.noise is None:
             return silence(plant, part.stop - part.start)
-        return self.noise.memory(plant, part, seed, block)
+        return self.noise.memory(plant.noise_layers, plant.dtype, part, seed, block)
 
     @property
     def delay(self) -> int:  # type: ignore[override]
