@@ -12,7 +12,8 @@ from .._random import seed_sequence, stream
 from ..base import AbstractLaw, Array, Block, Proposal
 from ..errors import DivergedError, InputError
 from ..layered import RATE
-from ._linear_loop import bind, linear_memory
+from ._linear_loop import bind
+from ._linear_memory import linear_memory
 from ._rules import RuleMemory, require_network
 from .feedback import FeedbackLearning
 
