@@ -14,7 +14,7 @@ from controlnet.plants import DeepNetwork
 
 NOISES: dict[str, Any] = {"white": WhiteNoise(sigma=0.05), "filtered": FilteredNoise(sigma=0.05, tau=0.07)}
 WHITE = NOISES["white"]
-# Steps and batches that fill the windows of 16 steps and the blocks of 16 samples, and that do not.
+# Steps and batches that fill the windows of 8 steps and the blocks of 16 samples, and that do not.
 SHAPES = [(1, 1), (5, 3), (16, 16), (17, 2), (32, 3), (40, 20)]
 
 

@@ -19,7 +19,7 @@ from controlnet.base import Array
 from controlnet.controllers import PI
 from controlnet.errors import DimensionError, InputError
 from controlnet.integrators import FilteredNoise, Sequential, WhiteNoise, make_noise
-from controlnet.integrators.noise import disturb
+from controlnet.integrators.noise import disturb, transpose_disturb
 from controlnet.plants import DeepNetwork
 
 DT, SIGMA = 0.02, 0.3
@@ -339,5 +339,5 @@ def test_the_weights_of_the_random_numbers_are_those_of_the_signal_transposed(ki
         signal *= 1 - DT / tau
         disturb(DT, tau, SimpleNamespace(noise=memory), signal)
         weighted += weight * signal[:, 0]
-    noise.transpose_disturb(DT, tau, memory, weights)
+    transpose_disturb(DT, tau, memory, weights)
     np.testing.assert_allclose(SIGMA * (weights * numbers[:, 0]).sum(axis=0), weighted, rtol=1e-12)

@@ -16,7 +16,7 @@ SMALLEST_PIVOT = 16
 
 @kernel
 def factorize(batch: int, matrix: Array) -> None:
-    """Write L with L L^T = A in place of A; of A only the lower triangle is read.
+    """Write L with L L^T = A in place of A; what is above the diagonal is neither read nor written.
 
     Parameters
     ----------
@@ -35,22 +35,24 @@ def factorize(batch: int, matrix: Array) -> None:
                 for s in range(batch):
                     column[s] -= matrix[c, k * batch + s] * matrix[e, k * batch + s]
             _divide(pivots, column)
-        matrix[:e, e * batch : (e + 1) * batch] = 0
 
 
 @kernel
 def _write_pivots(e: int, batch: int, smallest: float, matrix: Array) -> None:
+    zero = matrix.dtype.type(0)
     for s in range(batch):
         whole = rest = matrix[e, e * batch + s]
         for k in range(e):
             rest -= matrix[e, k * batch + s] * matrix[e, k * batch + s]
-        matrix[e, e * batch + s] = np.sqrt(rest) if rest > smallest * whole else 0
+        # This way round NaN stays NaN.
+        matrix[e, e * batch + s] = zero if rest <= smallest * whole else np.sqrt(rest)
 
 
 @kernel
 def _divide(pivots: Array, out: Array) -> None:
+    zero = out.dtype.type(0)
     for s in range(pivots.shape[0]):
-        out[s] = out[s] / pivots[s] if pivots[s] > 0 else 0
+        out[s] = zero if pivots[s] == 0 else out[s] / pivots[s]
 
 
 @kernel

@@ -87,12 +87,15 @@ def _draw(disturb: Kernel, dt: float, b: Block, m: LinearMemory) -> None:
 def _drive(i: int, c: int, m: LinearMemory) -> None:
     """Write what noise and control in the apical compartments of layer i do to output c."""
     outputs, batch = m.held.shape
-    hidden = i < m.factors.shape[0]
-    for s in range(batch):
-        m.driven[s] = 0 if hidden else m.apical[i * outputs + c, s]
-    for e in range(c + 1 if hidden else 0):
+    if i < m.factors.shape[0]:
         for s in range(batch):
-            m.driven[s] += m.factors[i, c, e * batch + s] * m.apical[i * outputs + e, s]
+            m.driven[s] = 0
+        for e in range(c + 1):
+            for s in range(batch):
+                m.driven[s] += m.factors[i, c, e * batch + s] * m.apical[i * outputs + e, s]
+    else:
+        for s in range(batch):
+            m.driven[s] = m.apical[i * outputs + c, s]
     for d in range(outputs):
         for s in range(batch):
             m.driven[s] += m.gains[i, d, c * batch + s] * m.held[d, s]

@@ -12,12 +12,12 @@ from ..base import Array
 class LinearMemory(NamedTuple):
     """What the kernels know of one block, and their workspace; c, d, e count outputs, s samples.
 
-    `to_output` (hidden neurons, c s) is J^T, `gains` (layers, c, d s) are (J_i Q_i)^T, `factors` (hidden layers, c,
+    `to_output` (hidden neurons, c s) is J^T, `gains` (layers, d, c s) are (J_i Q_i)^T, `factors` (hidden layers, c,
     e s) L_i.  `apical` (layers e, s) is a_i, `driven` (s) what noise and control in the apical compartments do to an
     output, `somas` (layers, c, s) are J_i delta_v_i, `sent` and `held` (c, s) the control behind its filter and behind
     the apical compartments.  `paired` (layers, e, d s) is the sum of a_i u^T, `moments` (c, d s) that of held u^T,
     `controls` (steps - 1, d s) are u.  `spread` (d, e s) is S, `across` (hidden neurons, e s) Z from `stream`, `seen`
-    (c, e s) J_i Z_i; J_i^T is multiplied by `along` (c, d s), which `given` (d, c s) is in another order.
+    (c, e s) J_i Z_i; J_i^T is multiplied by `coefficients` (c, d s), which `reordered` has as (d, c s).
     """
 
     to_output: Array
@@ -35,12 +35,12 @@ class LinearMemory(NamedTuple):
     spread: Array
     across: Array
     seen: Array
-    along: Array
-    given: Array
+    coefficients: Array
+    reordered: Array
     stream: Array
 
 
-def linear_memory(plant: Any, batch: int, steps: int, across: Array) -> LinearMemory:
+def linear_memory(plant: Any, batch: int, steps: int, stream: Array) -> LinearMemory:
     """Give room for one block.
 
     Parameters
@@ -49,7 +49,7 @@ def linear_memory(plant: Any, batch: int, steps: int, across: Array) -> LinearMe
         The network.
     batch, steps : int
         Number of samples and of steps.
-    across : array (2,) of uint64
+    stream : array (2,) of uint64
         Random stream of the noise that the output does not see.
 
     Returns
@@ -73,5 +73,5 @@ def linear_memory(plant: Any, batch: int, steps: int, across: Array) -> LinearMe
         "controls": (steps - 1, m * batch),
         "across": (drawn + drawn % 2,),
     }
-    shapes |= dict.fromkeys(("moments", "spread", "seen", "along", "given"), (m, m * batch))
-    return LinearMemory(**{name: np.zeros(shape, plant.dtype) for name, shape in shapes.items()}, stream=across)
+    shapes |= dict.fromkeys(("moments", "spread", "seen", "coefficients", "reordered"), (m, m * batch))
+    return LinearMemory(**{name: np.zeros(shape, plant.dtype) for name, shape in shapes.items()}, stream=stream)

@@ -40,7 +40,7 @@ def _draw_across(transpose_disturb: Kernel, dt: float, b: Block, m: LinearMemory
 @kernel
 def _write_seen(batch: int, to_output: Array, across: Array, out: Array) -> None:
     """Write J_i Z_i."""
-    out[:] = 0
+    _clear(out)
     for j in range(to_output.shape[0]):
         for c in range(out.shape[0]):
             for e in range(out.shape[0]):
@@ -49,24 +49,31 @@ def _write_seen(batch: int, to_output: Array, across: Array, out: Array) -> None
 
 
 @kernel
-def _write_along(i: int, batch: int, m: LinearMemory) -> None:
+def _write_coefficients(i: int, batch: int, m: LinearMemory) -> None:
     """Write X with J_i^T X = A_i (sum of a_i u^T - A_i^T Z_i S^T)."""
     outputs = m.seen.shape[0]
-    m.along[:] = 0
+    _clear(m.coefficients)
     for c in range(outputs):
         for d in range(outputs):
             for e in range(d + 1):
                 for s in range(batch):
-                    m.along[c, d * batch + s] -= m.seen[c, e * batch + s] * m.spread[d, e * batch + s]
-    solve_lower(batch, m.factors[i], m.along)
+                    m.coefficients[c, d * batch + s] -= m.seen[c, e * batch + s] * m.spread[d, e * batch + s]
+    solve_lower(batch, m.factors[i], m.coefficients)
     for e in range(outputs):
         for s in range(outputs * batch):
-            m.along[e, s] += m.paired[i, e, s]
-    solve_upper(batch, m.factors[i], m.along)
+            m.coefficients[e, s] += m.paired[i, e, s]
+    solve_upper(batch, m.factors[i], m.coefficients)
 
 
 @kernel
-def _transpose(batch: int, matrix: Array, out: Array) -> None:
+def _clear(out: Array) -> None:
+    for c in range(out.shape[0]):
+        for s in range(out.shape[1]):
+            out[c, s] = 0
+
+
+@kernel
+def _reorder(batch: int, matrix: Array, out: Array) -> None:
     for c in range(matrix.shape[0]):
         for d in range(out.shape[0]):
             for s in range(batch):
@@ -105,10 +112,10 @@ def add_noise(transpose_disturb: Kernel, dt: float, b: Block, l: FeedbackMemory,
     for i in range(hidden):
         first, last = b.p.layers[i, FIRST], b.p.layers[i, FIRST] + b.p.layers[i, WIDTH]
         _write_seen(batch, m.to_output[first:last], across[first:last], m.seen)
-        _write_along(i, batch, m)
-        _transpose(batch, m.along, m.given)
+        _write_coefficients(i, batch, m)
+        _reorder(batch, m.coefficients, m.reordered)
         product, total = l.product[first:last], l.total[first:last]
-        _add_product(m.to_output[first:last], m.given, product, total)
+        _add_product(m.to_output[first:last], m.reordered, product, total)
         _add_product(across[first:last], m.spread, product, total)
     first = b.p.layers[hidden, FIRST]
     for c in range(l.total.shape[0] - first):

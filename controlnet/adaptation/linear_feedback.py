@@ -1,4 +1,4 @@
-"""Learning of the feedback weights in the linearised loop: the same noise, a fraction of the time."""
+"""Learning of the feedback weights in the linearised loop: noise of the same distribution, a fraction of the time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class LinearFeedbackLearning(AbstractLaw):
     moves the output, is stepped, and the rest drawn as its sum with the control.  Made for weak feedback, whose noise
     is small, and for few outputs: J (n_L, neurons) is formed for every sample.
 
-    Recorded noise is that along the rows of J_i: n_L numbers a layer.
+    Recorded noise is that along the rows of J_i, n_L numbers a layer: with J_i = L_i A_i^T, L_i lower triangular and
+    the columns of A_i orthonormal, A_i^T times that of the neurons.  The rest is drawn all the same.
 
     Parameters
     ----------
@@ -55,8 +56,8 @@ class LinearFeedbackLearning(AbstractLaw):
         _require_linear(loop)
         loop.check_step(lesson.dt)
         batch, size = len(lesson.output), block_size(len(lesson.output), plant.dtype)
-        loop.integrator.noise.check(_seen(plant), batch, lesson.steps, lesson.dt)
-        sleep, number = bind(loop.system, loop.integrator.noise.transpose_disturb, loop.compiled), plant.dtype.type
+        loop.integrator.noise.check(_noise_layers(plant), batch, lesson.steps, lesson.dt)
+        sleep, number = bind(loop.system, loop.integrator.transpose_disturb, loop.compiled), plant.dtype.type
         grid = (lesson.steps, number(lesson.dt), loop.integrator.delay, number(LIMIT))
 
         def learn(part: slice) -> tuple[RuleMemory, int, int]:
@@ -82,7 +83,7 @@ def _require_linear(loop: ClosedLoop) -> None:
         raise InputError(f"LinearFeedbackLearning: expected e = r - y, got {got}: simulate the loop instead")
 
 
-def _seen(plant: Any) -> tuple[int, ...]:
+def _noise_layers(plant: Any) -> tuple[int, ...]:
     """Give the numbers of noise a step by layer: as many as the output sees."""
     return (plant.noutputs,) * len(plant.weights)
 
@@ -119,7 +120,7 @@ def _wires(loop: ClosedLoop, lesson: Lesson, part: slice, index: int) -> Block:
         mean_e=wire(0),
         work=np.zeros((loop.integrator.stages, *z.shape), dtype),
         scheme=loop.integrator.params(dtype),
-        noise=loop.integrator.noise.memory(_seen(plant), dtype, part, seed_sequence(lesson.seed), index),
+        noise=loop.integrator.noise.memory(_noise_layers(plant), dtype, part, seed_sequence(lesson.seed), index),
         p=p,
         q=loop.controller.params(dtype),
         law=(),

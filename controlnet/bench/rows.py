@@ -145,7 +145,7 @@ ROWS = {
             Size("float32", batch=128, steps=44),
             peer="feedback-step-float32",
             bound=0.6,
-            limited_by="the Jacobian of every sample, and the projection of the noise on the outputs",
+            limited_by="the Jacobian of every sample",
         ),
         Row(
             "dfc-ss-simulated",

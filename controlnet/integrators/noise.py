@@ -118,7 +118,6 @@ class AbstractNoise(ABC):
     sigma: float
     sigma_output: float | None = None
     recorded: Array | None = None
-    transpose_disturb = staticmethod(transpose_disturb)
 
     def __post_init__(self) -> None:
         name = type(self).__name__

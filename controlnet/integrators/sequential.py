@@ -10,7 +10,7 @@ import numpy as np
 from .._kernel import kernel
 from ..base import AbstractIntegrator, AbstractPlant, Array, Block, Kernel, System, copy
 from ..errors import InputError
-from .noise import AbstractNoise, disturb, silence
+from .noise import AbstractNoise, disturb, silence, transpose_disturb
 
 
 @kernel
@@ -53,6 +53,7 @@ class Sequential(AbstractIntegrator):
     noise: Any = None
     settle = staticmethod(_settle)
     disturb = staticmethod(disturb)
+    transpose_disturb = staticmethod(transpose_disturb)
     holds_control = True
 
     def __post_init__(self) -> None:
