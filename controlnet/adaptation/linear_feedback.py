@@ -53,12 +53,13 @@ class LinearFeedbackLearning(AbstractLaw):
         lesson.require(loop.plant)
         self.rule.require(loop, lesson)
         plant: Any = loop.plant
+        integrator: Any = loop.integrator
         _require_linear(loop)
         loop.check_step(lesson.dt)
         batch, size = len(lesson.output), block_size(len(lesson.output), plant.dtype)
-        loop.integrator.noise.check(_noise_layers(plant), batch, lesson.steps, lesson.dt)
-        sleep, number = bind(loop.system, loop.integrator.transpose_disturb, loop.compiled), plant.dtype.type
-        grid = (lesson.steps, number(lesson.dt), loop.integrator.delay, number(LIMIT))
+        integrator.noise.check(_noise_layers(plant), batch, lesson.steps, lesson.dt)
+        sleep, number = bind(loop.system, integrator.transpose_disturb, loop.compiled), plant.dtype.type
+        grid = (lesson.steps, number(lesson.dt), integrator.delay, number(LIMIT))
 
         def learn(part: slice) -> tuple[RuleMemory, int, int]:
             samples, index = part.stop - part.start, part.start // size
