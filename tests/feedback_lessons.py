@@ -38,26 +38,6 @@ def change_of(law: AbstractLaw, lesson: Lesson, noise: Any = WHITE, **options: A
     return law.propose(loop_of(lesson.plant, law, noise, **options), lesson).change
 
 
-def along(lesson: Lesson, recorded: Any) -> tuple[Any, list[Any]]:
-    """Give recorded noise in the coordinates that the output sees, A_i^T of its parts, and A_i^T by layer.
-
-    J_i = L_i A_i^T with a positive diagonal of L_i; where there are fewer neurons than outputs the last rows are zero.
-    """
-    plant: Any = lesson.plant
-    m, seen, directions = plant.noutputs, [], []
-    for J, part in zip(
-        plant.by_layer(plant.jacobian(plant.voltages(lesson.inputs)), axis=2),
-        plant.by_layer(recorded, axis=2),
-        strict=True,
-    ):
-        A, R = np.linalg.qr(J.swapaxes(1, 2))
-        along = np.zeros((len(J), m, J.shape[2]))
-        along[:, : A.shape[2]] = (A * np.sign(np.diagonal(R, axis1=1, axis2=2))[:, np.newaxis]).swapaxes(1, 2)
-        directions.append(along)
-        seen.append(np.einsum("ben,tbn->tbe", along, part))
-    return np.concatenate(seen, axis=2), directions
-
-
 def assert_same(first: Parameters, second: Parameters, tolerance: float = 1e-12) -> None:
     assert first.keys() == second.keys()
     for name, change in first.items():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import MILD_CONTROLLERS
-from feedback_lessons import NOISES, SHAPES, WHITE, along, assert_same, change_of, lesson_of, loop_of, network
+from feedback_lessons import NOISES, SHAPES, WHITE, assert_same, change_of, lesson_of, loop_of, network
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,11 +50,35 @@ def square(**options: Any) -> DeepNetwork:
     return DeepNetwork.initialize((4, 2, 2, 2), **defaults | options)
 
 
+def _numbers(lesson: Lesson) -> Any:
+    plant: Any = lesson.plant
+    return np.random.default_rng(4).normal(size=(lesson.steps, len(lesson.inputs), plant.nneurons))
+
+
+def along(lesson: Lesson, recorded: Any) -> tuple[Any, list[Any]]:
+    """Give recorded noise in the coordinates that the output sees, A_i^T of its parts, and A_i^T by layer.
+
+    J_i = L_i A_i^T with a positive diagonal of L_i; where there are fewer neurons than outputs the last rows are zero.
+    """
+    plant: Any = lesson.plant
+    m, seen, directions = plant.noutputs, [], []
+    for J, part in zip(
+        plant.by_layer(plant.jacobian(plant.voltages(lesson.inputs)), axis=2),
+        plant.by_layer(recorded, axis=2),
+        strict=True,
+    ):
+        A, R = np.linalg.qr(J.swapaxes(1, 2))
+        along = np.zeros((len(J), m, J.shape[2]))
+        along[:, : A.shape[2]] = (A * np.sign(np.diagonal(R, axis1=1, axis2=2))[:, np.newaxis]).swapaxes(1, 2)
+        directions.append(along)
+        seen.append(np.einsum("ben,tbn->tbe", along, part))
+    return np.concatenate(seen, axis=2), directions
+
+
 def under_the_same_noise(lesson: Lesson, loop: ClosedLoop) -> list[Parameters]:
     """Give the change in the linearised and in the simulated loop."""
-    plant: Any = loop.plant
     integrator: Any = loop.integrator
-    numbers = np.random.default_rng(4).normal(size=(lesson.steps, len(lesson.inputs), plant.nneurons))
+    numbers = _numbers(lesson)
     law = loop.law if isinstance(loop.law, FeedbackLearning) else SIMULATED
     changes = []
     for each, recorded in ((LinearFeedbackLearning(law), along(lesson, numbers)[0]), (law, numbers)):
@@ -152,14 +176,9 @@ def test_what_it_does_not_see_is_a_root_of_that_covariance(kind: str, tau_apical
         across = np.eye(len(Z)) - A[0].T @ A[0]
         by_neuron = covariance[f"Q{i}"].reshape(len(Z), 2, len(Z), 2)
         root = np.linalg.cholesky(np.einsum("jcjd->cd", by_neuron) / (len(Z) - 2))
-        # The change is minus the mean.
+        # What is wanted is minus the correlation of noise and control.
         expected = mean[f"Q{i}"].reshape(-1, 2) - across @ Z @ root.T
         np.testing.assert_allclose(change[f"Q{i}"], expected, rtol=0, atol=1e-11 * np.abs(expected).max())
-
-
-def _numbers(lesson: Lesson) -> Any:
-    plant: Any = lesson.plant
-    return np.random.default_rng(4).normal(size=(lesson.steps, len(lesson.inputs), plant.nneurons))
 
 
 def _across_in_the_simulated_loop(lesson: Lesson, noise: Any, control: Any = "new") -> tuple[Any, Any]:
@@ -240,7 +259,7 @@ def test_each_block_has_its_own_noise_across() -> None:
 def test_divergence_is_reported() -> None:
     net = square(soma="instantaneous", tau_apical=None)
     lesson, found = own_output(net), []
-    numbers = np.random.default_rng(4).normal(size=(20, 5, 6))
+    numbers = _numbers(lesson)
     for law, recorded in ((SIMULATED, numbers), (LINEARISED, along(lesson, numbers)[0])):
         loop = replace(loop_of(net, law, WhiteNoise(sigma=0.05, recorded=recorded)), controller=PI(k_p=1e3))
         with pytest.raises(DivergedError) as error:

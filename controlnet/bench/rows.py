@@ -144,7 +144,7 @@ ROWS = {
             work.linear_feedback_step,
             Size("float32", batch=128, steps=44),
             peer="feedback-step-float32",
-            bound=0.6,
+            bound=0.45,
             limited_by="the Jacobian of every sample",
         ),
         Row(
