@@ -34,7 +34,7 @@ setup(
     install_requires=[
         "click>=8.1",
         "control>=0.10.1",
-        "filelock>=3.21",
+        "filelock>=4.0",
         "h5py>=3.12",
         "matplotlib>=3.9",
         "msgspec>=0.19",

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from .experiments import METHODS
+from .experiments.running import named
 from .experiments.watching import Epoch, Remarks
 
 HEADINGS = {
@@ -168,7 +169,7 @@ def show_summary(summary: Mapping[str, Any]) -> None:
     summary : mapping
         As stored in the run.
     """
-    title = f"{summary['experiment']}, seed {summary['seed']}"
+    title = f"{' on '.join(named(summary['experiment'], summary.get('data')))}, seed {summary['seed']}"
     table = plain_table(title)  # the epochs stand below, so that nothing is cut at 80 columns
     table.add_column("method", no_wrap=True)
     methods = {summary["method"]: summary, **summary.get("peers", {})}

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from .errors import FolderInUseError, StorageError
+from .errors import FolderInUseError, StorageError, UnreadableError
 
 ADVICE = {
     errno.ENOSPC: "free space there or choose another folder",
@@ -19,6 +19,9 @@ ADVICE = {
     errno.EROFS: "choose a folder you may write to",
     errno.ENOTDIR: "a file is in the way, choose another folder",
     errno.EEXIST: "a file is in the way, choose another folder",
+    errno.ENOSYS: "its file system has no locks, choose another folder",
+    errno.ENOLCK: "its file system has no locks, choose another folder",
+    errno.EOPNOTSUPP: "its file system has no locks, choose another folder",
 }
 
 
@@ -96,11 +99,12 @@ def held(folder: Path, lock_file: str, user: str, patience: float = 0.0) -> Iter
     FolderInUseError
         When another process holds it.
     StorageError
-        When it cannot be written to.
+        When it cannot be written to, or its file system has no locks.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / lock_file, timeout=patience)
+    # In place of a lock that is missing it would take a marker, which outlives a process that was killed.
+    lock = FileLock(folder / lock_file, timeout=patience, fallback_to_soft=False)
     with named_errors("use", folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -131,13 +135,13 @@ def named_errors(verb: str, path: Path) -> Iterator[None]:
     Raises
     ------
     StorageError
-        In place of any OSError.
+        In place of any OSError, `UnreadableError` when it is read.
     """
     try:
         yield
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
-        advice = ADVICE.get(error.errno or 0, "check it or choose another folder")
         if verb == "read":
-            advice = "check that you may read it"
+            raise UnreadableError(f"cannot read {path}: {reason}: check that you may read it") from error
+        advice = ADVICE.get(error.errno or 0, "check it or choose another folder")
         raise StorageError(f"cannot {verb} {path}: {reason}: {advice}") from error

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import StorageError
+from .errors import StorageError, UnreadableError
 
 Tree: TypeAlias = dict[str, NDArray[Any]]
 
@@ -121,7 +121,7 @@ def _check_schema(path: Path, file: h5py.File) -> None:
     schema = int(_attribute(path, file, "schema", "i"))
     if schema != SCHEMA:
         age = "newer" if schema > SCHEMA else "older"
-        raise StorageError(
+        raise UnreadableError(
             f"{path} has the {age} schema {schema}: expected {SCHEMA}: "
             "read it with the version of controlnet that wrote it"
         )

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -22,6 +23,10 @@ from ._commands.sweep import sweep
 from ._commands.table import table
 from ._commands.tune import tune
 from .errors import ControlNetError, DivergedError, LearningDivergedError
+
+if TYPE_CHECKING:
+    from .experiments.config import Plan
+    from .storage import Run
 
 
 class _Commands(click.Group):
@@ -95,7 +100,8 @@ def run(
 
     if resume and (source or out):
         raise Failure("--resume goes on in the folder of the run: no --from or --out with it", 2)
-    plan = _plan(experiment, source, resume, method=method, seed=seed, epochs=epochs, overrides=overrides)
+    before = _before(source, resume, method, seed, epochs, overrides)
+    plan = _plan(experiment, before, method=method, seed=seed, epochs=epochs, overrides=overrides)
     if dry_run:
         click.echo(json.dumps(to_store(plan)) if as_json else as_toml(plan), nl=as_json)
         return
@@ -105,7 +111,10 @@ def run(
             if resume:
                 summary = continue_experiment(resume, watcher=watcher, data_dir=data_dir, threads=threads)
             else:
-                summary = run_experiment(plan, folder=folder, watcher=watcher, data_dir=data_dir, threads=threads)
+                samples = before.provenance.get("samples") if before else None
+                summary = run_experiment(
+                    plan, folder=folder, watcher=watcher, data_dir=data_dir, threads=threads, samples=samples
+                )
     except KeyboardInterrupt:
         raise Failure(f"interrupted{_kept(folder)}", 130) from None
     if as_json:
@@ -133,18 +142,28 @@ def _resuming(run: Path, *more: str) -> str:
     return shlex.join(["controlnet", "run", "--resume", str(run), *more])
 
 
-def _plan(experiment: str, source: Path | None, resume: Path | None, **changes: Any) -> Any:
-    from .experiments import from_stored, resolve
+def _before(source: Path | None, resume: Path | None, *changes: Any) -> Run | None:
+    """Give the run that is to be repeated, or gone on with."""
     from .storage import read_run
 
-    stored = resume or source
-    if stored is None:
-        return resolve(experiment, **changes)
+    path = resume or source
+    if path is None:
+        return None
     given = click.get_current_context().get_parameter_source("experiment") == ParameterSource.COMMANDLINE
-    if given or any(value not in (None, ()) for value in changes.values()):
+    if given or any(value not in (None, ()) for value in changes):
         does = "--resume goes on with" if resume else "--from repeats"
         raise Failure(f"{does} a run as it was: no EXPERIMENT, --method, --seed, --epochs or --set with it", 2)
-    return from_stored(read_run(stored).settings)
+    return read_run(path)
+
+
+def _plan(experiment: str, before: Run | None, *, overrides: Sequence[str], **options: Any) -> Plan:
+    from .experiments import from_stored, resolve
+    from .experiments._assignments import given_by_options, given_by_set, refuse_twice
+
+    if before is not None:
+        return from_stored(before.settings)
+    refuse_twice([*given_by_options(**options), *(given for text in overrides for given in given_by_set(text))])
+    return resolve(experiment, overrides=overrides, **options)
 
 
 def _watcher(quiet: bool) -> Any:

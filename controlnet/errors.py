@@ -35,6 +35,10 @@ class FolderInUseError(StorageError):
     """Another process holds a folder."""
 
 
+class UnreadableError(StorageError):
+    """A file may be whole, but the system refuses to read it, or another version wrote it."""
+
+
 class ContinuationError(StorageError):
     """A run cannot be continued: it is complete, or its file does not hold what that takes."""
 

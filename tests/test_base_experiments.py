@@ -62,6 +62,7 @@ def test_a_circle_is_named(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("base = 3", "base: expected the name or file of an experiment, got 3"),
+        ('base = "digit"', "own.toml: base: expected a TOML file or an experiment of `controlnet list`"),
         ('base = "digit"', "did you mean 'digits'"),
         ('base = "none.toml"', "cannot read the experiment"),
         ('base = "digits"\n[trian]\nepochs = 1', "trian"),

@@ -368,3 +368,49 @@ def test_a_shared_option_says_the_same_everywhere() -> None:
         if option.name in said:
             said[option.name].add((getattr(option, "help", None), *option.opts))
     assert {name: len(texts) for name, texts in said.items()} == dict.fromkeys(said, 1)
+
+
+# --- what is meant
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "cifar10"), "; for a dataset, add --set data.name=cifar10 to an experiment"),
+        (("run", "mine.npz"), "; for a dataset, add --set data.name=mine.npz to an experiment"),
+        (("run", "MNIST"), "; did you mean 'mnist'?"),
+        (("run", "--method", "DFC-SS"), "did you mean 'dfc-ss'?"),
+        (("run", "--set", "data={name='student-teacher', sizes=[5]}"), "a list of at least 2 and at most "),
+        (("run", "--seed", "4", "--set", "seed=3"), "seed: given by --seed and by --set: expected one of them"),
+        (("run", "--epochs", "4", "--set", "train={epochs=3}"), "train.epochs: given by --epochs and by --set"),
+    ],
+)
+def test_what_may_have_been_meant_is_said(arguments: tuple[str, ...], words: str) -> None:
+    assert words in failed(*arguments)
+
+
+def write_samples(file: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    np.savez(file, X=rng.normal(size=(80, 6)), y=np.arange(80) % 4)
+
+
+def test_data_that_the_experiment_does_not_name_are_in_title_folder_and_sweep() -> None:
+    write_samples("mine.npz", 1)
+    own = ("--set", "data.name=mine.npz")
+    assert "digits on mine.npz, seed 0" in done("run", *ONE, *own).stdout
+    (folder,) = Path("runs").iterdir()
+    assert folder.name.endswith("-digits-mine-bp-s0")
+    assert "digits on mine.npz, bp" in done("sweep", "digits", *ONE, *own, "--seeds", "0", "--workers", "1").stdout
+
+
+def test_other_samples_than_those_of_the_run_are_told_or_refused() -> None:
+    write_samples("mine.npz", 1)
+    done("run", *ONE, "--set", "data.name=mine.npz", "--out", "here")
+    assert "other samples" not in done("run", "--from", "here", "--out", "again").stderr
+    write_samples("mine.npz", 2)
+    repeated = done("run", "--from", "here", "--out", "other").stderr
+    assert "mine.npz: these are other samples than those of the run that is repeated" in repeated
+    line = failed("analyze", "here")
+    assert line.startswith(
+        "here learned other samples of mine.npz than those that are here: name theirs with --data-dir"
+    )

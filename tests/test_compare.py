@@ -105,6 +105,9 @@ def test_a_run_that_was_cut_short_is_told() -> None:
 def test_what_an_experiment_is_called_is_no_other_setting() -> None:
     found = compare([RUN, changed(settings=RUN.settings | {"experiment": "mine.toml"})])
     assert found.same_settings and found.settings == {"experiment": ["digits", "mine.toml"]}
+    peers = [{"bp": {"experiment": name, "method": "bp"}} for name in ("digits", "mine.toml")]
+    first, second = (changed(settings=RUN.settings | {"peers": each}) for each in peers)
+    assert compare([first, second]).same_settings and not compare([first, RUN]).same_settings
 
 
 def test_the_order_of_blas_libraries_says_nothing() -> None:

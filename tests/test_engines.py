@@ -9,11 +9,12 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import h5py
 import pytest
 from distributed import LocalCluster
 from sweep_runs import DIVERGING, all_ended, learned, small_tasks, workers_of
 
-from controlnet.errors import ConfigError, LearningDivergedError
+from controlnet.errors import ConfigError, LearningDivergedError, UnreadableError
 from controlnet.storage import claim_folder, read_run
 from controlnet.studies import _cluster
 from controlnet.studies.engines import Outcome, Task, check_scheduler, is_open, run_tasks
@@ -179,6 +180,39 @@ def test_a_damaged_or_foreign_run_is_replaced(tmp_path: Path) -> None:
     assert finished(task.folder, task.stored) is None
     assert attempt(task).error is None
     assert identity(read_run(task.folder).settings) == task.identity
+
+
+def test_a_run_that_is_begun_again_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (task,) = small_tasks(tmp_path, (0,))
+    task.folder.mkdir()
+    (task.folder / "run.h5").write_bytes(b"no run")
+    perform(task.stored, task.folder)
+    assert f"{task.folder / 'run.h5'} is no whole run of these settings: it is begun again" in capsys.readouterr().err
+
+
+def newer(file: Path) -> None:
+    with h5py.File(file, "r+") as run:
+        run.attrs["schema"] = 1000
+
+
+def sealed(file: Path) -> None:
+    file.chmod(0)
+
+
+@pytest.mark.parametrize(("change", "words"), [(newer, "newer schema 1000"), (sealed, "cannot read")])
+def test_a_run_that_may_be_whole_is_not_replaced(tmp_path: Path, change: Callable[[Path], None], words: str) -> None:
+    (task,) = small_tasks(tmp_path, (0,))
+    perform(task.stored, task.folder)
+    file = task.folder / "run.h5"
+    change(file)
+    if change is sealed and os.access(file, os.R_OK):
+        pytest.skip("root may read everything")
+    before = file.stat()
+    with pytest.raises(UnreadableError, match=words):
+        finished(task.folder, task.stored)
+    failure = attempt(task).error
+    assert failure is not None and words in failure.message
+    assert (file.stat().st_mtime_ns, file.stat().st_size) == (before.st_mtime_ns, before.st_size)
 
 
 def test_nothing_to_do_starts_nothing() -> None:

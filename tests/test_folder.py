@@ -97,6 +97,16 @@ def test_a_folder_that_cannot_be_claimed_says_why(
     one_line(caught, "cannot use", str(tmp_path / "run"), os.strerror(code), "choose")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of Unix")
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A marker in place of a lock would outlive a process that was killed, and whoever waits for it waits for ever."""
+    monkeypatch.setattr("fcntl.flock", failing(code))
+    with pytest.raises(StorageError) as caught, claim_folder(tmp_path / "run"):
+        pass
+    one_line(caught, "cannot use", str(tmp_path / "run"), "its file system has no locks, choose another folder")
+
+
 def test_a_file_in_the_way_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):

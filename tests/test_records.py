@@ -7,6 +7,7 @@ import math
 import os
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ def test_a_record_has_no_paths_of_the_machine() -> None:
 def test_a_run_without_an_epoch_is_refused() -> None:
     with pytest.raises(StorageError, match="no epoch is complete"):
         record_of(run(0))
+
+
+def test_a_run_whose_history_holds_no_numbers_is_refused() -> None:
+    odd = replace(run(1), history=[{"epoch": 1, "train_loss": "low"}])
+    with pytest.raises(StorageError, match=r"history\.train_loss: expected numbers, got 'low'"):
+        record_of(odd)
+
+
+def test_a_file_is_no_folder_of_records(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="is a file: expected the folder of the records"):
+        read_records(tmp_path / "file")
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"experiment": 3}', "[1, 2]", "\x00\xff"])

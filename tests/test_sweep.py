@@ -36,6 +36,7 @@ from controlnet.studies.tasks import attempt, finished, identity
 
 SMALL = ("digits", "-m", "bp", *(part for text in TINY for part in ("--set", text)), "--epochs", "1")
 RATES = ("--grid", "optimizer.learning_rate=1e-3,2e-3")
+STORED = {"data": {"name": "digits"}}
 
 
 @pytest.fixture(autouse=True)
@@ -353,7 +354,7 @@ def test_a_folder_that_cannot_be_used_is_one_line() -> None:
 
 
 def test_rows_are_means_over_the_seeds() -> None:
-    members = [Member(f"{k}", {"a.b": k // 3}, k % 3, {}) for k in range(6)]
+    members = [Member(f"{k}", {"a.b": k // 3}, k % 3, STORED) for k in range(6)]
     summaries = [{"test_loss": float(k), "test_error_percent": None, "seconds": 1.0} for k in range(4)]
     results = [SweepResult(*each) for each in zip(members, summaries, strict=False)]
     first, second = rows(Sweep("x", "bp", tuple(members)), results)
@@ -372,7 +373,7 @@ AXES: dict[str, list[Any]] = {
 def swept(points: list[dict[str, Any]], kind: str = "error_percent") -> tuple[Sweep, list[SweepResult]]:
     """Give a sweep with two seeds and figures of many digits."""
     members = tuple(
-        Member(f"{2 * k + seed:016x}", point, seed, {}) for k, point in enumerate(points) for seed in (0, 1)
+        Member(f"{2 * k + seed:016x}", point, seed, STORED) for k, point in enumerate(points) for seed in (0, 1)
     )
     figures = {f"test_{kind}": 12.345, f"validation_{kind}": 11.25, "train_loss": 0.003157}
     results = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,11 +77,26 @@ def test_missing_runs_are_made_and_kept_ones_are_not_repeated() -> None:
 
 def test_the_records_alone_make_the_table() -> None:
     made = cell(*BP, "--seeds", "1")
-    import shutil
-
     shutil.rmtree("kept/runs")
     shutil.rmtree("data")
     assert cell(*BP, "--seeds", "1") == made
+
+
+def test_a_folder_without_records_is_told() -> None:
+    assert "kept holds no records: name their folder with --out" in call(*BP, "--print").stderr
+
+
+def test_runs_on_other_samples_are_not_added_to_those_that_are_there() -> None:
+    call(*BP, "--seeds", "1")
+    shutil.copytree("data", "others")
+    labels = Path("others/train-labels-idx1-ubyte.gz")
+    labels.write_bytes(gzip.compress(idx(np.roll(np.arange(200) % 10, 1).astype(np.uint8))))
+    result = call(*BP, "--seeds", "2", "--data-dir", "others", code=2)
+    assert (
+        "kept holds a run of dfc/mnist/bp that learned other samples of mnist than those that are here" in result.stderr
+    )
+    assert len(result.stderr.splitlines()) == 1 and len(list(Path("kept/dfc/mnist/bp").iterdir())) == 1
+    assert len(cell(*BP, "--seeds", "2", "--data-dir", "others", "--out", "apart")["values"]) == 2
 
 
 def test_workers_make_the_same_records() -> None:

@@ -86,6 +86,13 @@ def test_what_is_recorded_is_not_run_again() -> None:
     ]
 
 
+def test_a_longer_run_tells_of_fewer_epochs_too() -> None:
+    wanted = jobs(paper_table("dfc"), ["bp"], ["mnist"], seeds=3)
+    left = missing(wanted, [record(epochs=120), record(seed=1, epochs=99), record(seed=1, epochs=3)])
+    assert [job.seed for job in left] == [1, 2]
+    assert not missing(jobs(paper_table("dfc"), ["bp"], ["mnist"], seeds=1, epochs=1), [record()])
+
+
 def test_the_same_run_under_two_names_is_made_once() -> None:
     """The fast variant of continuous DFC is that of DFC-SS."""
     wanted = jobs(paper_table("dfc"), ["dfc-fixed", "dfc-fixed-ss"], ["mnist"], seeds=2, epochs=1, fast=True)
@@ -122,6 +129,13 @@ def test_longer_runs_count_before_shorter_and_published_before_fast() -> None:
     assert (cell(records, row).epochs, cell(records, row).fast, len(cell(records, row).values)) == (20, True, 2)
     records.append(record(slow, seed=7, epochs=20))
     assert (cell(records, row).fast, len(cell(records, row).values)) == (False, 1)
+
+
+def test_seeds_of_which_only_shorter_or_fast_runs_are_there_are_named() -> None:
+    row, slow = "dfc-ss", "dfc/mnist/dfc-ss"
+    records = [record(slow), record(slow + FAST), record(slow + FAST, seed=3), record(slow, seed=1, epochs=10)]
+    assert cell(records, row).notes == ("without the shorter or fast runs of seed 1, 3",)
+    assert cell(records[:2], row).notes == ()
 
 
 def test_runs_of_the_same_settings_count_wherever_they_belong() -> None:
@@ -255,6 +269,14 @@ def test_distances_from_bp_are_those_of_the_means_whatever_rows_are_asked_for(er
     assert cell([dfa], "dfa").as_dict()["to_bp"] is None
     (own,) = lines(table, cells(table, ["bp"], ["mnist"], records), "mnist")
     assert own[HEADINGS.index("to bp (paper)")] == "–"
+
+
+def test_bp_that_was_cut_short_is_no_measure_for_what_was_not() -> None:
+    table, short = paper_table("dfc"), record(epochs=10)
+    dfa, as_short = record("dfc/mnist/dfa"), record("dfc/mnist/dfa", epochs=10)
+    assert cells(table, ["dfa"], ["mnist"], [short, dfa])["dfa", "mnist"].as_dict()["to_bp"] is None
+    assert cells(table, ["dfa"], ["mnist"], [short, as_short])["dfa", "mnist"].as_dict()["to_bp"] is not None
+    assert cells(table, ["dfa"], ["mnist"], [record(), as_short])["dfa", "mnist"].as_dict()["to_bp"] is not None
 
 
 def test_markdown_and_latex_hold_every_row() -> None:

@@ -15,7 +15,7 @@ from controlnet.errors import ConfigError, ControlNetError, DivergedError, Learn
 from controlnet.experiments import METHODS, Settings, resolve
 from controlnet.experiments.chance import PURPOSES, seeds
 from controlnet.experiments.training import Trainer
-from controlnet.experiments.watching import Epoch, Watcher
+from controlnet.experiments.watching import Epoch, Remarks, Watcher
 
 SMALL = ("network.hidden=[8]", "train.compare_with=[]")
 
@@ -343,3 +343,17 @@ def test_strong_dfc_learns_the_digits() -> None:
     """All weights learn from the noisy simulations in which the label is the reference."""
     history, _ = train(resolve("digits", method="strong-dfc").settings)
     assert history[-1].test_error_percent < 5
+
+
+def test_a_loop_that_diverges_at_the_last_look_costs_that_look_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = Trainer(chosen(method="dfc-fixed-ssa"), digits(), watcher=Remarks())
+
+    def diverge(*_: Any) -> Proposal:
+        raise DivergedError(3, 0.1, 0)
+
+    assert set(trainer.diagnostics()) == {"test_confusion", "angle_to_bp"} and not capsys.readouterr().err
+    monkeypatch.setattr(type(trainer.loop.law), "propose", diverge)
+    assert set(trainer.diagnostics()) == {"test_confusion"}
+    assert "dfc-fixed-ssa: no angle_to_bp: the loop diverged at step 3" in capsys.readouterr().err

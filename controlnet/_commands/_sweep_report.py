@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from .._display import plain_table, print_plain
+from ..experiments.running import named
 from ..studies.sweep import Figure, Result, Row, Sweep, as_text, rows
 
 HEADINGS = {
@@ -125,7 +126,9 @@ def _print(title: str, columns: Sequence[_Column]) -> None:
 
 
 def _title(sweep: Sweep) -> str:
-    return ", ".join(part for part in (sweep.experiment, sweep.method) if part)
+    data = {member.stored["data"]["name"] for member in sweep.members}
+    name = " on ".join(named(sweep.experiment, data.pop() if len(data) == 1 else None))
+    return ", ".join(part for part in (name, sweep.method) if part)
 
 
 def _short(paths: Sequence[str]) -> list[str]:

@@ -83,6 +83,7 @@ def table(
 
     What was asked for in an earlier call need not be asked for again: the table is built from the files in DIR.
     """
+    from ..reproduction.making import check_samples
     from ..reproduction.published import paper_table
     from ..reproduction.records import read_records
     from ..reproduction.tables import cells, chosen_names, jobs, missing
@@ -95,9 +96,13 @@ def table(
         _take(paper, path, out, note)
     failed: list[Any] = []
     if not print_only and not taken:
-        wanted = missing(jobs(paper, *which, seeds, epochs, fast), read_records(out))
-        failed = _made(wanted, out, note, **place, data_dir=data_dir)
-    found = cells(paper, *which, read_records(out))
+        planned, records = jobs(paper, *which, seeds, epochs, fast), read_records(out)
+        check_samples(planned, records, out, data_dir)
+        failed = _made(missing(planned, records), out, note, **place, data_dir=data_dir)
+    records = read_records(out)
+    if not records and not failed:
+        click.echo(f"{out} holds no records: name their folder with --out, or leave out --print to make some", err=True)
+    found = cells(paper, *which, records)
     _show(paper, found, form, [str(failure) for failure in failed])
     if failed:
         raise click.exceptions.Exit(3 if any(failure.diverged for failure in failed) else 2)

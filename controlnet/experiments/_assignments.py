@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from ..errors import ConfigError
 
 OPENING, CLOSING, QUOTES = "[{", "]}", "\"'"
+OPTIONS = {"method": "method", "seed": "seed", "seeds": "seed", "epochs": "train.epochs"}
+"""Options of commands that stand for a setting."""
 REPEATABLE = "--set"
 """The option of which a later one may change what an earlier one said."""
 
@@ -145,6 +147,22 @@ def _leaves(path: str, value: Any) -> list[str]:
     if not isinstance(value, dict):
         return [path]
     return [leaf for key, each in value.items() for leaf in _leaves(f"{path}.{key}", each)]
+
+
+def given_by_options(**options: Any) -> list[Given]:
+    """Give what the options of a command say that stand for a setting.
+
+    Parameters
+    ----------
+    **options
+        Value by name of the option: ``method``, ``seed`` or ``seeds``, ``epochs``; None if it is not given.
+
+    Returns
+    -------
+    list of Given
+        The setting of each that is given.
+    """
+    return [Given(OPTIONS[name], f"--{name}") for name, value in options.items() if value is not None]
 
 
 def refuse_twice(given: Sequence[Given]) -> None:

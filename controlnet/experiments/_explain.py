@@ -26,8 +26,9 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     str
         ``"; did you mean ...?"``, or nothing.
     """
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    spelled = {each.lower(): each for each in known}
+    close = get_close_matches(name.lower(), spelled, n=1)
+    return f"; did you mean {spelled[close[0]]!r}?" if close else ""
 
 
 def explain(message: str, table: dict[str, Any], root: type, prefix: str = "") -> str:
@@ -106,8 +107,11 @@ def _describe(kind: Any) -> str:
     if isinstance(kind, inspect.LiteralType):
         return " or ".join(json.dumps(value) for value in kind.values)
     if isinstance(kind, inspect.VarTupleType):
-        most = f" of at most {kind.max_length} entries" if kind.max_length is not None else ""
-        return f"a list{most}, each entry {_describe(kind.item_type)}"
+        least, most = kind.min_length, kind.max_length
+        bounds = [f"at least {least}"] if least else []
+        bounds += [f"at most {most}"] if most is not None else []
+        length = f" of {' and '.join(bounds)} entries" if bounds else ""
+        return f"a list{length}, each entry {_describe(kind.item_type)}"
     if isinstance(kind, inspect.StructType):
         return f"a table with kind = {json.dumps(kind.tag)}" if kind.tag else "a table"
     words = {"FloatType": "a number", "IntType": "a whole number", "BoolType": "true or false", "StrType": "a string"}

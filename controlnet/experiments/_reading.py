@@ -9,6 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..data import DATASETS
+from ..data.files import is_file_name
 from ..errors import ConfigError
 from ._explain import suggestion
 
@@ -56,9 +58,10 @@ def read_experiment(experiment: str, above: tuple[str, ...] = ()) -> tuple[str, 
         files = catalogue_files()
         if experiment not in files:
             short = ", ".join(name for name in files if "/" not in name)
+            where = f"{above[-1]}: base" if above else "experiment"
             raise ConfigError(
-                f"experiment: expected a TOML file or a name of `controlnet list`, such as {short}, got {experiment!r}"
-                + suggestion(experiment, files)
+                f"{where}: expected a TOML file or an experiment of `controlnet list`, such as {short}, "
+                f"got {experiment!r}{_hint(experiment, files)}"
             )
         name, text = experiment, _text(files[experiment])
     if name in above:
@@ -78,6 +81,13 @@ def read_experiment(experiment: str, above: tuple[str, ...] = ()) -> tuple[str, 
     if base.endswith(".toml"):
         base = str(path.parent / base)
     return name, merged(read_experiment(base, (*above, name))[1], table)
+
+
+def _hint(name: str, files: Mapping[str, Path]) -> str:
+    """Say what a name that is no experiment may have been meant as."""
+    if name in DATASETS or is_file_name(name):
+        return f"; for a dataset, add --set data.name={name} to an experiment"
+    return suggestion(name, files)
 
 
 def _text(path: Path) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._parallel import one_blas_thread
 from ..base import Array
-from ..errors import InputError
+from ..errors import InputError, OtherSamplesError
 from ..storage import Run, read_run
 from .config import from_stored
 from .probe import PROBED, Look, Row
@@ -90,6 +90,8 @@ def examine(
     ------
     InputError
         If the run has no such epoch.
+    OtherSamplesError
+        If the run learned other samples.
     ControlNetError
         If run or data are unusable.
     """
@@ -98,7 +100,11 @@ def examine(
     at = last if at is None else at
     if not 0 <= at <= last:
         raise InputError(f"--at: expected an epoch from 0 to {last}, which is how far {path} came, got {at}")
-    trainer = Trainer(settings, dataset_of(settings, data_dir), threads)
+    dataset = dataset_of(settings, data_dir)
+    if run.provenance.get("samples") not in (None, dataset.fingerprint):
+        words = f"{path} learned other samples of {settings.data.name} than those that are here"
+        raise OtherSamplesError(f"{words}: name theirs with --data-dir, or take a run that learned these")
+    trainer = Trainer(settings, dataset, threads)
     probe = trainer.probe(samples)
     plants = {0: trainer.plant}
     if at > 0:

@@ -22,6 +22,24 @@ from .training import Trainer
 from .watching import Epoch, Watcher
 
 
+def named(experiment: str, data: str | None) -> tuple[str, ...]:
+    """Give the name of an experiment, and that of its data if the first does not tell.
+
+    Parameters
+    ----------
+    experiment : str
+        Its name, or its file.
+    data : str or None
+        Name or file of a dataset; None if it is not known.
+
+    Returns
+    -------
+    tuple of str
+        One or two names.
+    """
+    return (experiment,) if data is None or data in experiment else (experiment, data)
+
+
 def new_folder(settings: Settings) -> Path:
     """Give a folder below ``runs`` that does not exist yet.
 
@@ -33,10 +51,10 @@ def new_folder(settings: Settings) -> Path:
     Returns
     -------
     Path
-        ``runs/TIME-EXPERIMENT-METHOD-sSEED``.
+        ``runs/TIME-EXPERIMENT-METHOD-sSEED``, with the data after the experiment that does not name them.
     """
-    name = Path(settings.experiment).stem
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{name}-{settings.method}-s{settings.seed}"
+    names = [Path(name).stem for name in named(settings.experiment, settings.data.name)]
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{'-'.join(names)}-{settings.method}-s{settings.seed}"
     folder, number = Path("runs") / stem, 1
     while folder.exists():
         number += 1
@@ -51,6 +69,7 @@ def run_experiment(
     watcher: Watcher | None = None,
     data_dir: Path | None = None,
     threads: int | None = None,
+    samples: str | None = None,
 ) -> dict[str, Any]:
     """Train, write the run after every epoch, and compare with the methods that the settings name.
 
@@ -66,6 +85,8 @@ def run_experiment(
         Folder with the dataset's files.
     threads : int, optional
         Number of threads; all cores if not given.
+    samples : str, optional
+        Hash of the samples that are expected (`Dataset.fingerprint`); the watcher is told of others.
 
     Returns
     -------
@@ -80,7 +101,8 @@ def run_experiment(
         After what is complete was saved.
     """
     with claim_folder(folder):
-        return train_in(folder, plan, None, watcher=watcher or Watcher(), data_dir=data_dir, threads=threads)
+        watcher = watcher or Watcher()
+        return train_in(folder, plan, None, watcher=watcher, data_dir=data_dir, threads=threads, samples=samples)
 
 
 def continue_experiment(
@@ -130,7 +152,14 @@ def continue_experiment(
 
 
 def train_in(
-    folder: Path, plan: Plan, before: Run | None, *, watcher: Watcher, data_dir: Path | None, threads: int | None
+    folder: Path,
+    plan: Plan,
+    before: Run | None,
+    *,
+    watcher: Watcher,
+    data_dir: Path | None,
+    threads: int | None,
+    samples: str | None = None,
 ) -> dict[str, Any]:
     """Train in a folder that is held with `claim_folder`.
 
@@ -142,7 +171,7 @@ def train_in(
         The experiment and its peers.
     before : Run or None
         An interrupted run of the same settings, to go on with.
-    watcher, data_dir, threads
+    watcher, data_dir, threads, samples
         As for `run_experiment`.
 
     Returns
@@ -158,6 +187,8 @@ def train_in(
         If data or folder are unusable or the training diverges.
     """
     dataset = dataset_of(plan.settings, data_dir)
+    if samples not in (None, dataset.fingerprint):
+        watcher.on_remark(f"{dataset.name}: these are other samples than those of the run that is repeated")
     trainer = Trainer(plan.settings, dataset, threads, watcher)
     peers = {peer.method: Trainer(peer, dataset, threads, watcher) for peer in plan.peers}
     recorder = _Recorder(plan, folder, dataset)
@@ -265,9 +296,9 @@ class _Recorder:
 
     def summary(self) -> dict[str, Any]:
         settings = self.plan.settings
-        names = {"experiment": settings.experiment, "method": settings.method, "seed": settings.seed}
+        names = {"experiment": settings.experiment, "data": settings.data.name, "method": settings.method}
         run = os.path.join(self.folder, "run.h5")
-        return names | _results(self.history) | {"run": run, "peers": self.peers}
+        return names | {"seed": settings.seed} | _results(self.history) | {"run": run, "peers": self.peers}
 
     def save(self, trainer: Trainer, complete: bool = False) -> None:
         run = Run(

@@ -286,20 +286,27 @@ class Trainer:
         -------
         dict of arrays
             For classes ``test_confusion``, the number of test samples by class and prediction, and for all laws but
-            BP ``angle_to_bp``, degrees between what law and BP want for the weights of each layer, on one minibatch.
+            BP ``angle_to_bp``, degrees between what law and BP want for the weights of each layer, on one minibatch; it
+            is left out, and told, if the loop diverges there.
         """
         test, n, found = self.dataset.test, self.dataset.outputs, {}
         if self.dataset.by_class:
             pairs = n * test.targets + self.plant.predict(test.inputs).argmax(axis=1)
             found["test_confusion"] = np.bincount(pairs, minlength=n * n).reshape(n, n)
         if self.settings.method != "bp":
-            loop = self.loop
-            lesson = self.lesson(self.forward, loop, next(self.minibatches()))
-            with one_blas_thread():
-                wanted, bp = (law.propose(loop, lesson).change for law in (loop.law, Backprop()))
-            angles = angles_by_layer(wanted, bp)
-            found["angle_to_bp"] = np.array([angles[f"W{i}"] for i in range(len(self.plant.weights))])
+            try:
+                found["angle_to_bp"] = self._angle_to_bp()
+            except DivergedError as error:
+                self.watcher.on_remark(f"{self.settings.method}: no angle_to_bp: {error}")
         return found
+
+    def _angle_to_bp(self) -> Array:
+        loop = self.loop
+        lesson = self.lesson(self.forward, loop, next(self.minibatches()))
+        with one_blas_thread():
+            wanted, bp = (law.propose(loop, lesson).change for law in (loop.law, Backprop()))
+        angles = angles_by_layer(wanted, bp)
+        return np.array([angles[f"W{i}"] for i in range(len(self.plant.weights))])
 
     def probe(self, samples: int | None = None) -> Probe:
         """Give what looks at the network on the first training samples.

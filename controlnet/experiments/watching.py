@@ -84,11 +84,24 @@ class Watcher:
             What it brought.
         """
 
+    def on_remark(self, words: str) -> None:
+        """Hear what must not go unsaid.
+
+        Parameters
+        ----------
+        words : str
+            A line.
+        """
+
 
 class Remarks(Watcher):
     """Prints only what must not go unsaid, each in a line on stderr."""
 
     def on_continue(self, method: str, epoch: int, changed: Sequence[str]) -> None:
         if changed:
-            words = f"{method}: goes on after epoch {epoch} with {', '.join(changed)}: the last digits may differ"
-            print(words, file=sys.stderr, flush=True)
+            self.on_remark(
+                f"{method}: goes on after epoch {epoch} with {', '.join(changed)}: the last digits may differ"
+            )
+
+    def on_remark(self, words: str) -> None:
+        print(words, file=sys.stderr, flush=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import json
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..storage import read_run
+from ..studies.samples import Samples
 from ..studies.tasks import Failure, Task
-from .records import record_of, write_record
+from .kinds import kind, kind_of
+from .records import Record, record_of, write_record
 from .tables import Job
 
 RUNS = "runs"
@@ -44,6 +47,33 @@ def make(
         if outcome.error is None:
             take(outcome.task.folder, folder, note)
         yield todo[outcome.task.identity], outcome.error
+
+
+def check_samples(wanted: Sequence[Job], records: Iterable[Record], folder: Path, data_dir: Path | None) -> None:
+    """Refuse to add runs to those that learned other samples than those that are here.
+
+    Parameters
+    ----------
+    wanted : sequence of Job
+        What a table needs.
+    records : iterable of Record
+        What there is.
+    folder : Path
+        Where, for the error.
+    data_dir : Path, optional
+        Folder with the datasets' files.
+
+    Raises
+    ------
+    OtherSamplesError
+        If one of them did. Of each dataset the newest is looked at.
+    """
+    kinds, samples = {kind(job.stored) for job in wanted}, Samples(data_dir)
+    told = [record for record in records if record.machine.get("samples") and kind_of(record) in kinds]
+    newest = {json.dumps(record.settings["data"]): record for record in sorted(told, key=lambda each: each.time)}
+    for record in newest.values():
+        holder = f"{folder} holds a run of {record.experiment}"
+        samples.check(record.settings, record.machine["samples"], holder)
 
 
 def take(run: Path, folder: Path, note: str = "") -> Path:

@@ -134,6 +134,10 @@ def record_of(run: Run, note: str = "") -> Record:
     train = run.settings["train"] | {"epochs": epochs, "compare_with": []}
     settings = {key: value for key, value in run.settings.items() if key not in ("peers", "diagnostics")}
     known = [name for name in HISTORY if any(row.get(name) is not None for row in run.history)]
+    for name in known:
+        for value in (row.get(name) for row in run.history):
+            if not isinstance(value, int | float | None):
+                raise StorageError(f"{where}: history.{name}: expected numbers, got {value!r:.40}")
     record = Record(
         experiment=run.settings["experiment"],
         method=run.settings["method"],
@@ -243,8 +247,10 @@ def read_records(folder: Path) -> list[Record]:
     Raises
     ------
     StorageError
-        If a file is none.
+        If a file is none, or the folder is a file.
     """
+    if folder.is_file():
+        raise StorageError(f"{folder} is a file: expected the folder of the records: name another one")
     return [read_record(file) for file in sorted(folder.rglob("seed*-*epochs*.json"))]
 
 

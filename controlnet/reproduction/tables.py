@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
@@ -71,7 +71,8 @@ class Cell:
     notes : tuple of str
         What a reader must know.
     bp, paper_bp : float
-        Mean of BP in the same column, ours and the paper's; NaN where there is none.
+        Mean of BP in the same column, ours and the paper's; NaN where there is none, or ours has neither the published
+        number of epochs nor that of this cell.
     """
 
     row: str
@@ -231,13 +232,16 @@ def missing(wanted: Iterable[Job], records: Iterable[Record]) -> list[Job]:
     Returns
     -------
     list of Job
-        The rest, one of those that are the same run under two names.
+        The rest, one of those that are the same run under two names.  A record of more epochs tells of fewer too.
     """
-    known = {(kind_of(record), record.seed, record.epochs) for record in records}
-    rest: dict[tuple[str, int, int], Job] = {}
+    longest: dict[tuple[str, int], int] = {}
+    for record in records:
+        run = kind_of(record), record.seed
+        longest[run] = max(record.epochs, longest.get(run, 0))
+    rest: dict[tuple[str, int], Job] = {}
     for job in wanted:
-        run = kind(job.stored), job.seed, int(job.stored["train"]["epochs"])
-        if run not in known:
+        run = kind(job.stored), job.seed
+        if longest.get(run, 0) < int(job.stored["train"]["epochs"]):
             rest.setdefault(run, job)
     return list(rest.values())
 
@@ -293,7 +297,9 @@ def cells(
         bp = _cell(table, BP, column, records)
         for row in rows:
             cell = _cell(table, row, column, records)
-            found[row, column] = replace(cell, bp=bp.mean, paper_bp=bp.paper.mean)
+            # BP that was cut short is no measure for what was not.
+            comparable = bp.epochs in (cell.epochs, bp.planned)
+            found[row, column] = replace(cell, bp=bp.mean if comparable else math.nan, paper_bp=bp.paper.mean)
     return found
 
 
@@ -323,8 +329,15 @@ def _cell(table: PaperTable, row: str, column: str, records: Sequence[Record]) -
         planned=planned,
         fast=not exact,
         seconds=fmean(seconds) if seconds else None,
-        notes=(*sorted({run.note for run in best if run.note}), *_disputes(runs, quantity)),
+        notes=(*sorted({run.note for run in best if run.note}), *_disputes(runs, quantity), *_left_out(groups, best)),
     )
+
+
+def _left_out(groups: Mapping[tuple[int, bool], Iterable[Record]], best: Iterable[Record]) -> list[str]:
+    """Name the seeds of which there are runs, but only shorter ones or fast ones than those that count."""
+    counted, there = {run.seed for run in best}, {run.seed for runs in groups.values() for run in runs}
+    rest = ", ".join(str(seed) for seed in sorted(there - counted))
+    return [f"without the shorter or fast runs of seed {rest}"] if rest else []
 
 
 def _disputes(runs: Iterable[Record], quantity: str) -> list[str]:

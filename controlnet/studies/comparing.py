@@ -90,7 +90,7 @@ def compare(runs: Sequence[Run], *, everything: bool = False) -> Comparison:
         results=kept(results),
         machine=_differing(machine),
         weights=[_largest_difference(runs[0], run) for run in runs],
-        same_settings=not _differing(_without(settings, ("experiment",))),
+        same_settings=all(_is_name(setting) for setting in _differing(settings)),
         same_weights=all(_same_bits(runs[0], run) for run in runs),
     )
 
@@ -150,6 +150,12 @@ def _machine(run: Run) -> dict[str, Any]:
     if parts := parts_of(run.provenance):
         described["continued"] = [{name: part.get(name) for name in ("after_epoch", "changed")} for part in parts]
     return flatten(described)
+
+
+def _is_name(setting: str) -> bool:
+    """Say whether a setting only tells what the experiment, or that of a peer, is called."""
+    names = setting.split(".")
+    return names == ["experiment"] or (names[0] == "peers" and names[2:] == ["experiment"])
 
 
 def _without(table: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

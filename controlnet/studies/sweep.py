@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..experiments._assignments import Given, given_by_set, refuse_twice
+from ..experiments._assignments import Given, given_by_options, given_by_set, refuse_twice
 from ..experiments.config import Plan, rehearsed, resolve, to_store
 from .engines import Failure, Task, run_tasks
 from .grid import AxisValue, read_grid
@@ -112,9 +112,8 @@ def plan_sweep(
         table and a setting in it too.
     """
     points = read_grid(grid)
-    options = {"--method": ("method", method), "--seeds": ("seed", seeds), "--epochs": ("train.epochs", epochs)}
     given = [Given(value.path, "--grid") for value in points[0]]
-    given += [Given(path, option) for option, (path, value) in options.items() if value is not None]
+    given += given_by_options(method=method, seeds=seeds, epochs=epochs)
     refuse_twice([*given, *chain.from_iterable(map(given_by_set, overrides))])
     members: dict[str, Member] = {}
     wanted, methods = 0, set()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ContinuationError, FolderInUseError, OtherSamplesError, StorageError
+from ..errors import ContinuationError, FolderInUseError, OtherSamplesError, StorageError, UnreadableError
 from ..experiments.config import from_stored
 from ..experiments.running import train_in
 from ..experiments.watching import Remarks
@@ -93,25 +93,34 @@ def finished(folder: Path, stored: Mapping[str, Any], samples: Samples | None = 
     ------
     OtherSamplesError
         If there is one that learned other samples.
+    UnreadableError
+        If there may be one.
     """
     run = _kept(folder, stored)
     if run is None or not run.complete:
         return None
     if samples is not None:
-        samples.check(run, folder)
+        samples.check(run.settings, run.provenance.get("samples"), f"{folder} holds a run")
     return run.summary
 
 
-def _kept(folder: Path, stored: Mapping[str, Any]) -> Run | None:
-    """Give the run of these settings that a folder holds, if it does."""
+def _kept(folder: Path, stored: Mapping[str, Any], tell: bool = False) -> Run | None:
+    """Give the run of these settings that a folder holds; if it holds something else, that may be told."""
     if not (folder / RUN_FILE).exists():
         return None
     try:
         run = read_run(folder)
-        return run if identity(run.settings) == identity(stored) else None
+        if identity(run.settings) == identity(stored):
+            return run
+    except UnreadableError:
+        # It may be whole, and is not to be replaced.
+        raise
     except (StorageError, AttributeError):
         # A file of somebody else's may hold anything as settings.
-        return None
+        pass
+    if tell:
+        print(f"{folder / RUN_FILE} is no whole run of these settings: it is begun again", file=sys.stderr, flush=True)
+    return None
 
 
 def perform(
@@ -146,6 +155,8 @@ def perform(
     ------
     OtherSamplesError
         If an earlier attempt learned other samples; it is left as it is.
+    UnreadableError
+        If the system refuses to read an earlier attempt, or another version wrote it; it is left as it is.
     ControlNetError
         If data or folder are unusable or the training diverges.
     """
@@ -161,7 +172,7 @@ def perform(
                 if (summary := finished(folder, stored, samples)) is not None:
                     break
                 try:
-                    return train(_kept(folder, stored))
+                    return train(_kept(folder, stored, tell=True))
                 except OtherSamplesError:
                     raise
                 except ContinuationError as error:
