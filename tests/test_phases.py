@@ -251,6 +251,18 @@ def test_asleep_under_weak_feedback_the_output_is_its_own_reference(
     assert {type(phase.parts["comparator"]) for phase in phases} == {comparator}  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("method", ["strong-dfc", "strong-dfc-2phase"])
+def test_the_pretraining_may_compare_without_softmax(method: str) -> None:
+    feedback = {"pretraining_epochs": 1, "pretraining_comparator": "difference"}
+    trainer = Recorder(settled(method, feedback=feedback))
+    comparators = [type(phase.parts["comparator"]) for phase in (trainer.pretraining, trainer.sleep, trainer.forward)]
+    assert comparators == [Difference, SoftmaxDifference, SoftmaxDifference]
+    same = Recorder(settled(method, feedback={"pretraining_epochs": 1}))
+    for each in (trainer, same):
+        next(each.stages())
+    assert not np.array_equal(trainer.plant.parameters["Q0"], same.plant.parameters["Q0"])
+
+
 @pytest.mark.parametrize(("method", "same"), [("dfc", True), ("strong-dfc-2phase", False)])
 def test_labels_play_a_part_asleep_only_if_feedback_is_strong(method: str, same: bool) -> None:
     data, asleep_only = tiny(), settled(method, feedback={"pretraining_epochs": 1})

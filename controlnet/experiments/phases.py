@@ -182,10 +182,13 @@ def feedback_phase(settings: Settings, name: str = "feedback") -> Phase | None:
         from ..adaptation import LinearFeedbackLearning
 
         law = LinearFeedbackLearning(law)
-    return _phase(name, own, law, objective, _fields(settings.feedback.network))
+    comparator = settings.feedback.pretraining_comparator if name == "pretraining" else None
+    return _phase(name, own, law, objective, _fields(settings.feedback.network), comparator)
 
 
-def _phase(name: str, settings: Settings, law: Any, objective: Any, dynamics: dict[str, Any]) -> Phase:
+def _phase(
+    name: str, settings: Settings, law: Any, objective: Any, dynamics: dict[str, Any], comparator: str | None = None
+) -> Phase:
     from ..comparator import COMPARATORS
     from ..controllers import CONTROLLERS
 
@@ -195,7 +198,7 @@ def _phase(name: str, settings: Settings, law: Any, objective: Any, dynamics: di
         "controller": CONTROLLERS[str(kind)](**_fields(settings.controller)),
         "integrator": _integrator(settings),
         "law": law,
-        "comparator": COMPARATORS["softmax-difference" if strong_classes else "difference"](),
+        "comparator": COMPARATORS[comparator or ("softmax-difference" if strong_classes else "difference")](),
     }
     return Phase(name, parts, dynamics, objective, settings.simulation.dt, settings.simulation.steps, True)
 

@@ -192,10 +192,12 @@ class Feedback(StrictTable, frozen=True):
     Two-phase learning passes through the data once for Q, then once for W and b; single-phase learning takes both from
     one noisy simulation.  The controller of the feedback phase is that of the experiment if unset.  `linearized` takes
     the loop of that phase linearised at the feed-forward state, under noise of the same distribution.
+    `pretraining_comparator` is that of the pre-training alone, e = r* - r_L where all else takes r* - softmax(r_L).
     """
 
     learning: Literal["none", "two-phase", "single-phase"] | None = None
     pretraining_epochs: Annotated[int, Meta(ge=0, le=10**9)] = 0
+    pretraining_comparator: Literal["difference"] | None = None
     extra_epochs: Annotated[int, Meta(ge=0, le=10**9)] = 0
     linearized: bool = False
     output_layer: bool = True
