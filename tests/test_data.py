@@ -316,6 +316,15 @@ def test_a_folder_of_the_other_dataset_is_noticed(tmp_path: Path, monkeypatch: p
     assert load("mnist", seed=0, data_dir=tmp_path).name == "mnist"
 
 
+def test_a_folder_tells_whether_its_samples_are_the_official_ones(tmp_path: Path) -> None:
+    put(tmp_path, small_files())
+    digest = hashlib.md5((np.arange(24, dtype=np.uint8) % 10).tobytes()).hexdigest()
+    for source, official in ((replace(mnist_module.MNIST, labels_md5=digest), True), (mnist_module.MNIST, False)):
+        data = mnist_module.load_idx_dataset(source, 0, tmp_path)
+        assert data.official is mnist_module.as_autoencoder(data).official is official
+    assert load("digits", seed=0).official is None
+
+
 # --- downloads, without a network
 
 

@@ -118,8 +118,10 @@ def test_a_run_that_was_made_otherwise_is_taken_with_a_note_and_nothing_is_run()
     for _ in range(2):
         taken = call(*TAKE, "own", "--note", "few", "--json")
         (found,) = json.loads(taken.stdout)["cells"]
-        assert len(found["values"]) == 1 and found["notes"] == ["few"] and taken.stderr == ""
-    assert cell(*TAKE, "own")["notes"] == ["few"]
+        assert (
+            len(found["values"]) == 1 and found["notes"] == ["few", "not the official samples"] and taken.stderr == ""
+        )
+    assert cell(*TAKE, "own")["notes"] == ["few", "not the official samples"]
     assert os.listdir("kept") == ["dfc"]
 
 

@@ -131,6 +131,15 @@ def test_longer_runs_count_before_shorter_and_published_before_fast() -> None:
     assert (cell(records, row).fast, len(cell(records, row).values)) == (False, 1)
 
 
+def test_samples_that_are_not_the_official_ones_are_told() -> None:
+    records = [
+        msgspec.structs.replace(record(seed=seed, note="few"), machine={"official": official})
+        for seed, official in enumerate([True, False, None])
+    ]
+    assert cell(records).notes == ("few", "not the official samples")
+    assert cell(records[::2]).notes == ("few",)
+
+
 def test_seeds_of_which_only_shorter_or_fast_runs_are_there_are_named() -> None:
     row, slow = "dfc-ss", "dfc/mnist/dfc-ss"
     records = [record(slow), record(slow + FAST), record(slow + FAST, seed=3), record(slow, seed=1, epochs=10)]

@@ -78,6 +78,8 @@ class Dataset:
     outputs : int
         Number of outputs of a network: number of classes, which run from 0 to ``outputs - 1``, or width of the
         target vectors.
+    official : bool or None
+        Whether they are the samples that are published under this name; None if nothing tells.
 
     Raises
     ------
@@ -92,6 +94,7 @@ class Dataset:
     validation: Split
     test: Split
     outputs: int
+    official: bool | None = None
 
     def __post_init__(self) -> None:
         """Refuse splits that do not belong together."""

@@ -114,7 +114,7 @@ def load_idx_dataset(source: IdxSource, seed: Seed, data_dir: Path | None = None
         paths = [_find(source, home, part) for part in PARTS]
     images, labels = read_labelled(paths[0], paths[1], classes=10)
     test_images, test_labels = read_labelled(paths[2], paths[3], classes=10)
-    _check(source, paths, images, labels, test_images)
+    official = _check(source, paths, images, labels, test_images)
     order = generator(seed).permutation(len(labels))
     kept = len(labels) - max(1, round(len(labels) * VALIDATION_SHARE))
     return Dataset(
@@ -123,6 +123,7 @@ def load_idx_dataset(source: IdxSource, seed: Seed, data_dir: Path | None = None
         _split(source, images[order[kept:]], labels[order[kept:]]),
         _split(source, test_images, test_labels),
         outputs=10,
+        official=official,
     )
 
 
@@ -141,7 +142,8 @@ def as_autoencoder(dataset: Dataset) -> Dataset:
     """
     splits = (dataset.train, dataset.validation, dataset.test)
     train, validation, test = (Split(split.inputs, split.inputs) for split in splits)
-    return Dataset(f"{dataset.name}-autoencoder", train, validation, test, outputs=train.inputs.shape[1])
+    name, outputs = f"{dataset.name}-autoencoder", train.inputs.shape[1]
+    return Dataset(name, train, validation, test, outputs=outputs, official=dataset.official)
 
 
 def _find(source: IdxSource, home: Path, part: str) -> Path:
@@ -155,7 +157,8 @@ def _find(source: IdxSource, home: Path, part: str) -> Path:
     )
 
 
-def _check(source: IdxSource, paths: list[Path], *arrays: NDArray[np.uint8]) -> None:
+def _check(source: IdxSource, paths: list[Path], *arrays: NDArray[np.uint8]) -> bool:
+    """Refuse files that do not belong together; say whether the training labels are the official ones."""
     images, labels, test_images = arrays
     digest = hashlib.md5(labels.tobytes(), usedforsecurity=False).hexdigest()
     for other in (MNIST, FASHION_MNIST):
@@ -168,6 +171,7 @@ def _check(source: IdxSource, paths: list[Path], *arrays: NDArray[np.uint8]) -> 
         )
     if len(images) < 2:
         raise DataError(f"{paths[0]} holds 1 image: expected at least 2, one to validate on: check the file")
+    return digest == source.labels_md5
 
 
 def _split(source: IdxSource, images: NDArray[np.uint8], labels: NDArray[Any]) -> Split:

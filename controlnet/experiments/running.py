@@ -274,7 +274,7 @@ class _Recorder:
         self.peers: dict[str, dict[str, Any]] = {}
         self.diagnostics: dict[str, Array] = {}
         self.looks: list[Row] = []
-        self.provenance = describe_machine() | {"samples": dataset.fingerprint}
+        self.provenance = describe_machine() | {"samples": dataset.fingerprint, "official": dataset.official}
 
     def look(self, trainer: Trainer, epoch: int) -> None:
         """Add a row of what is looked at, if this epoch is one of those."""

@@ -32,7 +32,7 @@ HISTORY = (
     "seconds",
 )
 """Columns of a run's history that are kept, to six digits."""
-MACHINE = ("time", "python", "packages", "source", "samples", "platform", "cpu", "cores", "git")
+MACHINE = ("time", "python", "packages", "source", "samples", "official", "platform", "cpu", "cores", "git")
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, eq=False):

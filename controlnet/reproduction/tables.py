@@ -17,6 +17,8 @@ from .records import Record
 
 FAST = "-fast"
 """How the names of experiments end that save time: by root finding, linearised feedback phases, single precision."""
+UNOFFICIAL = "not the official samples"
+"""Note of runs that learned other samples than are published under the name of their dataset."""
 BP = "bp"
 """The row from which differences are taken."""
 
@@ -329,8 +331,14 @@ def _cell(table: PaperTable, row: str, column: str, records: Sequence[Record]) -
         planned=planned,
         fast=not exact,
         seconds=fmean(seconds) if seconds else None,
-        notes=(*sorted({run.note for run in best if run.note}), *_disputes(runs, quantity), *_left_out(groups, best)),
+        notes=(*_notes(best), *_disputes(runs, quantity), *_left_out(groups, best)),
     )
+
+
+def _notes(runs: Sequence[Record]) -> list[str]:
+    """Give what is said of runs, once each."""
+    unofficial = any(run.machine.get("official") is False for run in runs)
+    return [*sorted({run.note for run in runs if run.note}), *([UNOFFICIAL] if unofficial else [])]
 
 
 def _left_out(groups: Mapping[tuple[int, bool], Iterable[Record]], best: Iterable[Record]) -> list[str]:
