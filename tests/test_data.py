@@ -319,7 +319,13 @@ def test_a_folder_of_the_other_dataset_is_noticed(tmp_path: Path, monkeypatch: p
 def test_a_folder_tells_whether_its_samples_are_the_official_ones(tmp_path: Path) -> None:
     put(tmp_path, small_files())
     digest = hashlib.md5((np.arange(24, dtype=np.uint8) % 10).tobytes()).hexdigest()
-    for source, official in ((replace(mnist_module.MNIST, labels_md5=digest), True), (mnist_module.MNIST, False)):
+    pixels = int(read_idx(tmp_path / IMAGES, 3).sum(dtype=np.int64))
+    own = replace(mnist_module.MNIST, labels_md5=digest, pixels=pixels)
+    for source, official in (
+        (own, True),
+        (replace(own, pixels=pixels + 1), False),
+        (replace(own, labels_md5=""), False),
+    ):
         data = mnist_module.load_idx_dataset(source, 0, tmp_path)
         assert data.official is mnist_module.as_autoencoder(data).official is official
     assert load("digits", seed=0).official is None

@@ -38,6 +38,8 @@ class IdxSource:
         Checksums of the official compressed files, in the order of ``PARTS``.
     labels_md5 : str
         Checksum of the official training labels as bytes, by which a folder of the other dataset is noticed.
+    pixels : int
+        Sum of the pixels of the official training images, however they are packed.
     mean, deviation : float
         A pixel ``p`` in 0..255 becomes ``(p / 255 - mean) / deviation``.
     """
@@ -46,6 +48,7 @@ class IdxSource:
     urls: tuple[str, ...]
     md5: tuple[str, str, str, str]
     labels_md5: str
+    pixels: int
     mean: float = 0.0
     deviation: float = 1.0
 
@@ -60,6 +63,7 @@ MNIST = IdxSource(
         "ec29112dd5afa0611ce80d1b7f02629c",
     ),
     "e86ee40d66677c011a9abda399ec8c4d",
+    1_567_298_545,
     mean=0.1307,
     deviation=0.3081,
 )
@@ -76,6 +80,7 @@ FASHION_MNIST = IdxSource(
         "bb300cfdad3c16e7a12a480ee83cd310",
     ),
     "3236f6424fc25388b2834cb19942cf7e",
+    3_431_114_169,
 )
 
 
@@ -158,7 +163,7 @@ def _find(source: IdxSource, home: Path, part: str) -> Path:
 
 
 def _check(source: IdxSource, paths: list[Path], *arrays: NDArray[np.uint8]) -> bool:
-    """Refuse files that do not belong together; say whether the training labels are the official ones."""
+    """Refuse files that do not belong together; say whether those for training are the official ones."""
     images, labels, test_images = arrays
     digest = hashlib.md5(labels.tobytes(), usedforsecurity=False).hexdigest()
     for other in (MNIST, FASHION_MNIST):
@@ -171,7 +176,7 @@ def _check(source: IdxSource, paths: list[Path], *arrays: NDArray[np.uint8]) -> 
         )
     if len(images) < 2:
         raise DataError(f"{paths[0]} holds 1 image: expected at least 2, one to validate on: check the file")
-    return digest == source.labels_md5
+    return digest == source.labels_md5 and int(images.sum(dtype=np.int64)) == source.pixels
 
 
 def _split(source: IdxSource, images: NDArray[np.uint8], labels: NDArray[Any]) -> Split:
