@@ -19,7 +19,7 @@ import pytest
 from controlnet.errors import ConfigError, DataError, DivergedError, StorageError
 from controlnet.experiments import Plan, from_stored, resolve
 from controlnet.experiments import running as running_module
-from controlnet.experiments.running import new_folder, run_experiment
+from controlnet.experiments.running import named, new_folder, run_experiment
 from controlnet.experiments.watching import Epoch, Watcher
 from controlnet.provenance import PACKAGES
 from controlnet.storage import Run, read_run
@@ -347,3 +347,18 @@ def test_a_real_ctrl_c_ends_in_one_line(tmp_path: Path) -> None:
     assert not run.complete
     assert len(run.history) >= 2
     assert [row["epoch"] for row in run.history] == list(range(1, len(run.history) + 1))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "data", "told"),
+    [
+        ("digits", "digits", True),
+        ("digits", "mine.npz", False),
+        ("fashion-mnist", "mnist", False),
+        ("dfc/mnist-train-loss/bp", "mnist", True),
+        ("my/mnist.toml", "mnist", True),
+        ("digits", None, True),
+    ],
+)
+def test_data_are_named_unless_the_experiment_tells(experiment: str, data: str | None, told: bool) -> None:
+    assert named(experiment, data) == ((experiment,) if told else (experiment, data))

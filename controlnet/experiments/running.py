@@ -37,7 +37,9 @@ def named(experiment: str, data: str | None) -> tuple[str, ...]:
     tuple of str
         One or two names.
     """
-    return (experiment,) if data is None or data in experiment else (experiment, data)
+    words = Path(experiment).with_suffix("").parts
+    told = data is None or any(word == data or word.startswith(f"{data}-") for word in words)
+    return (experiment,) if told else (experiment, str(data))
 
 
 def new_folder(settings: Settings) -> Path:
