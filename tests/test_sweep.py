@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -441,9 +442,11 @@ def test_seconds_have_three_digits() -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_sweep_leaves_no_process_and_is_resumed(how: signal.Signals) -> None:
     arguments = [*SMALL[:-1], "90", "--seeds", "0:9", "--workers", "2", "--out", "here"]
-    # As from a shell in the foreground: not with the mask of a test runner, and in a group of its own.
+    # As from a shell in the foreground: what a runner in the background ignores is heeded, and in a group of its own.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     command = [sys.executable, "-m", "controlnet.cli", "sweep", *arguments]
-    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, start_new_session=True) as process:
+    started = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, start_new_session=True, preexec_fn=heed)
+    with started as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("sweep: 1/9 ")
         workers = workers_of(process.pid)
