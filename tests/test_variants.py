@@ -49,7 +49,7 @@ def test_fast_experiments_differ_from_the_published_in_what_they_say(experiment:
     assert fast["optimizer"]["epsilon"] == pytest.approx(ratio * published["optimizer"]["epsilon"], rel=1e-5)
 
 
-STRONG = [f"strong-dfc/{column}/strong-dfc-2phase" for column in ("mnist", "fashion-mnist")]
+STRONG = MNIST, FASHION = [f"strong-dfc/{column}/strong-dfc-2phase" for column in ("mnist", "fashion-mnist")]
 
 
 @pytest.mark.parametrize("experiment", STRONG)
@@ -63,14 +63,14 @@ def test_fast_strong_dfc_learns_what_it_learns_at_the_published_last_step(experi
 
 
 def test_the_leak_of_root_finding_follows_from_the_published_time() -> None:
-    published, fast = (resolve(STRONG[0] + variant).settings for variant in ("", FAST))
+    published, fast = (resolve(MNIST + variant).settings for variant in ("", FAST))
     controller, time = published.controller, published.simulation.dt * (published.simulation.steps + 1)
     assert fast.law.steady_state == "root-finding"
     assert fast.controller.leak == pytest.approx(1 / (controller.k_p + controller.k_i * time))
 
 
 def test_where_samples_have_no_steady_state_the_fast_variant_simulates_as_published() -> None:
-    published, fast = (resolve(STRONG[1] + variant).settings for variant in ("", FAST))
+    published, fast = (resolve(FASHION + variant).settings for variant in ("", FAST))
     for name in ("law", "controller", "simulation", "optimizer"):
         assert getattr(fast, name) == getattr(published, name), name
 
