@@ -237,7 +237,7 @@ class ClosedLoop:
         sample : int
             The sample.
         transfer : {"closed-loop", "open-loop", "sensitivity", "control"}
-            From r to y; from e to y with the loop cut at e; from r to e; from r to u.
+            From r to y; from e to the compared output E y with the loop cut at e; from r to e; from r to u.
         minimal : bool
             Leave out states that the control does not reach: n_L for each layer remain, enough for a root locus.
 

@@ -10,8 +10,8 @@ import numpy as np
 import psutil
 
 from controlnet.storage import read_run
-from controlnet.studies.engines import Task
 from controlnet.studies.sweep import plan_sweep
+from controlnet.studies.tasks import Task
 
 TINY = ("data.train_samples=64", "network.hidden=[4]")
 DIVERGING = "optimizer.learning_rate=1.7e308"

@@ -150,11 +150,6 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
         (*SINGLE, "feedback.high_pass=0.01"),
         "feedback.high_pass: expected at least simulation.dt = 0.02, got 0.01",
     ),
-    "high-pass in pre-training": (
-        "dfc",
-        (*SINGLE, "feedback.high_pass=0.03", "feedback.simulation.dt=0.04", "feedback.pretraining_epochs=1"),
-        "feedback.high_pass: expected at least feedback.simulation.dt = 0.04, got 0.03",
-    ),
     "negative decay": (
         "dfc",
         ("optimizer.weight_decay=-0.1",),
@@ -361,6 +356,14 @@ ACCEPTED: dict[str, tuple[str, tuple[str, ...]]] = {
     "scaling with tau": ("strong-dfc", ("noise={sigma=0.1, tau=0.1}", "feedback.layer_scaling=true")),
     "scaling with tau asleep": ("dfc-ss", ("feedback.noise.tau=0.1", "feedback.layer_scaling=true")),
     "high-pass of the steps": ("strong-dfc", (*STRONG, "feedback.high_pass=0.02")),
+    "high-pass of the forward phase's steps, shorter than those of pre-training": (
+        "dfc",
+        (*SINGLE, "feedback.high_pass=0.03", "feedback.simulation.dt=0.04", "feedback.pretraining_epochs=1"),
+    ),
+    "scaling with the forward phase's tau in pre-training": (
+        "strong-dfc",
+        ("noise={sigma=0.1, tau=0.1}", "feedback.layer_scaling=true", "feedback.pretraining_epochs=1"),
+    ),
     "high-pass that plays no part": ("dfc", ("feedback.high_pass=0.001",)),
     "no decay": ("dfc", ("optimizer.weight_decay=0", "feedback.optimizer.weight_decay=0")),
     "strong at the steady state": ("dfc-ss", ("objective.feedback=strong",)),

@@ -21,8 +21,8 @@ from controlnet.experiments import METHODS, from_stored, resolve
 from controlnet.experiments.running import continue_experiment, run_experiment
 from controlnet.experiments.watching import Watcher
 from controlnet.storage import Run, read_run, write_run
-from controlnet.studies.engines import Outcome, Task, run_tasks
-from controlnet.studies.tasks import attempt, finished, perform
+from controlnet.studies.engines import run_tasks
+from controlnet.studies.tasks import Outcome, Task, attempt, finished, perform
 
 FEW = ("simulation.steps=8", "simulation.dt=0.02")
 PRE = ("feedback.pretraining_epochs=2", "feedback.extra_epochs=1")

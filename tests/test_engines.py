@@ -19,8 +19,8 @@ from sweep_runs import DIVERGING, all_ended, learned, small_tasks, workers_of
 from controlnet.errors import ConfigError, LearningDivergedError, UnreadableError
 from controlnet.storage import claim_folder, read_run
 from controlnet.studies import _cluster
-from controlnet.studies.engines import Outcome, Task, check_scheduler, is_open, run_tasks
-from controlnet.studies.tasks import attempt, finished, identity, perform
+from controlnet.studies.engines import check_scheduler, is_open, run_tasks
+from controlnet.studies.tasks import Outcome, Task, attempt, finished, identity, perform
 
 Engine = dict[str, Any]
 PROCESSES: Engine = {"workers": 2}

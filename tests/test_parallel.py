@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from controlnet._forward import feed_forward
 from controlnet._parallel import LEAST_COST, LEAST_ROWS, cut, in_parallel, one_blas_thread
 from controlnet.errors import InputError
 from controlnet.plants import DeepNetwork
+from controlnet.plants.initialization import initial_feedback
 
 LARGE = 100 * LEAST_COST
 
@@ -92,22 +94,23 @@ def test_helpers_ignore_what_their_caller_ignores() -> None:
         in_parallel(work, range(2), LARGE, 2)
 
 
+def blas_threads() -> list[int]:
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
 def test_the_number_of_blas_threads_comes_back_when_the_last_has_left() -> None:
     """In whatever order several threads leave."""
 
-    def numbers() -> list[int]:
-        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
-
-    before, first, second = numbers(), one_blas_thread(), one_blas_thread()
+    before, first, second = blas_threads(), one_blas_thread(), one_blas_thread()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    assert set(numbers()) == {1}
+    assert set(blas_threads()) == {1}
     second.__exit__(None, None, None)
-    assert numbers() == before
+    assert blas_threads() == before
     with pytest.raises(InputError), one_blas_thread():
         raise InputError("here")
-    assert numbers() == before
+    assert blas_threads() == before
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -125,3 +128,26 @@ def test_the_pass_of_a_part_is_a_part_of_the_pass(dtype: type) -> None:
         np.testing.assert_array_equal(r, network.rates(one[0])[i])
         assert v.dtype == r.dtype == dtype
         below = r
+
+
+@pytest.mark.parametrize("initialization", ["xavier-normal", "orthogonal"])
+def test_initial_weights_are_made_on_one_blas_thread(monkeypatch: pytest.MonkeyPatch, initialization: Any) -> None:
+    seen = []
+
+    def watched(*arguments: Any) -> Any:
+        seen.extend(blas_threads())
+        return initial_feedback(*arguments)
+
+    monkeypatch.setattr("controlnet.plants.network.initial_feedback", watched)
+    with threadpool_limits(2, user_api="blas"):
+        DeepNetwork.initialize((20, 30, 10), feedback="weight-product", initialization=initialization)
+    assert seen and set(seen) == {1}
+
+
+def test_the_network_at_rest_is_the_same_on_any_number_of_blas_threads() -> None:
+    network = DeepNetwork.initialize((784, 256, 256, 10), dtype=np.float32)
+    x, found = np.random.default_rng(0).normal(size=(128, 784)).astype(np.float32), []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(network.rests(x).output(np.zeros((128, 10), np.float32), np.arange(128)))
+    assert np.array_equal(*found)

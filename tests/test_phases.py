@@ -280,15 +280,19 @@ def test_labels_play_a_part_asleep_only_if_feedback_is_strong(method: str, same:
 
 
 @pytest.mark.parametrize(("tau", "ratio"), [(0.1, 2.0), (0.4, 0.5)])
-def test_the_rule_has_the_scale_of_its_own_phase(tau: float, ratio: float) -> None:
+def test_the_rule_has_the_scale_of_its_phase_and_in_single_phase_learning_always_that_of_the_forward_one(
+    tau: float, ratio: float
+) -> None:
     noise = {"sigma": 0.1, "tau": tau}
-    feedback = {"layer_scaling": True, "high_pass": 0.7, "noise": {"sigma": 0.1, "tau": 0.2}}
+    own = {"noise": {"sigma": 0.1, "tau": 0.2}, "simulation": {"dt": 0.2}}
+    feedback = {"layer_scaling": True, "high_pass": 0.75, **own}
     asleep_, awake = (
         phase(settled("strong-dfc", noise=noise, feedback=feedback)) for phase in (feedback_phase, forward_phase)
     )
     assert isinstance(awake.parts["law"], SinglePhase)
-    assert awake.parts["law"].feedback == FeedbackLearning(ratio, 0.7)
-    assert asleep_.parts["law"] == FeedbackLearning(1.0, 0.7)
+    assert awake.parts["law"].feedback == FeedbackLearning(ratio, 0.75)
+    assert asleep_.dt == 2 * awake.dt
+    assert asleep_.parts["law"] == FeedbackLearning(ratio, 1.5)
     two = feedback_phase(settled("dfc", feedback=feedback))
     assert two is not None and two.parts["law"] == FeedbackLearning(1.0, None)
     assert feedback_phase(settled("dfc-fixed")) is None

@@ -12,9 +12,11 @@ from click.testing import CliRunner, Result
 
 from controlnet.analysis import condition_two, stability
 from controlnet.cli import main
+from controlnet.errors import DivergedError
 from controlnet.experiments import resolve
 from controlnet.experiments.examining import Examined, examine, verdicts
 from controlnet.experiments.running import run_experiment
+from controlnet.experiments.watching import Watcher
 from controlnet.storage import Run, read_run
 
 SMALL = ("data.train_samples=60", "network.hidden=[8]", "train.compare_with=[]", "diagnostics.samples=6")
@@ -30,6 +32,16 @@ def trained(folder: Path, *overrides: str, method: str = "dfc-ss", epochs: int =
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(tmp_path_factory.mktemp("run") / "looked", LOOKING)
+
+
+class Remarks(Watcher):
+    """Keeps what is remarked."""
+
+    def __init__(self) -> None:
+        self.remarks: list[str] = []
+
+    def on_remark(self, words: str) -> None:
+        self.remarks.append(words)
 
 
 def command(*arguments: Any) -> Result:
@@ -69,6 +81,26 @@ def test_methods_without_a_controller_have_no_steady_state(method: str, tmp_path
     assert "converged" not in row and "stable" not in row and "condition_two" not in row
     assert np.isfinite([row["angle_to_bp"], row["condition_one"]]).all()
     assert method != "bp" or row["angle_to_bp"] < 1e-5
+
+
+def test_a_look_at_a_loop_that_diverges_leaves_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = DivergedError(5, 0.1, 2)
+
+    def diverging(*args: Any, **options: Any) -> None:
+        raise error
+
+    looked = read_run(trained(tmp_path / "looked", LOOKING))
+    monkeypatch.setattr("controlnet.experiments.probe.alignment", diverging)
+    watcher = Remarks()
+    plan = resolve("digits", method="dfc-ss", epochs=3, overrides=(*SMALL, LOOKING))
+    run_experiment(plan, folder=tmp_path / "less", watcher=watcher)
+    less = read_run(tmp_path / "less")
+    assert less.complete and less.weights.keys() == looked.weights.keys()
+    assert all(np.array_equal(less.weights[name], array) for name, array in looked.weights.items())
+    missing = {name for name in looked.diagnostics if "angle_to_" in name and name.startswith("probe_")}
+    assert missing and looked.diagnostics.keys() - less.diagnostics.keys() == missing
+    assert watcher.remarks == [f"dfc-ss, epoch {k}: no alignment: {error}" for k in (0, 2, 3)]
+    assert examine(tmp_path / "less").as_dict()["verdicts"]["3"][-1] == f"no alignment: {error}"
 
 
 # --- afterwards

@@ -19,7 +19,7 @@ import pytest
 from controlnet.errors import ConfigError, DataError, DivergedError, StorageError
 from controlnet.experiments import Plan, from_stored, resolve
 from controlnet.experiments import running as running_module
-from controlnet.experiments.running import named, new_folder, run_experiment
+from controlnet.experiments.running import in_folders, named, new_folder, run_experiment
 from controlnet.experiments.watching import Epoch, Watcher
 from controlnet.provenance import PACKAGES
 from controlnet.storage import Run, read_run
@@ -173,6 +173,19 @@ def test_a_new_folder_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.Monke
         folder = new_folder(settings)
         assert folder == Path(expected)
         folder.mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("digits", "digits"),
+        ("dfc/mnist/dfc", "dfc-mnist-dfc"),
+        ("../a/own.toml", "own"),
+        ("b/own.data.npz", "own.data"),
+    ],
+)
+def test_a_folder_tells_the_whole_name_of_an_experiment_but_of_a_file_its_own_alone(name: str, expected: str) -> None:
+    assert in_folders(name) == expected
 
 
 # --- what an interruption leaves

@@ -17,10 +17,10 @@ from controlnet.experiments.running import run_experiment
 from controlnet.storage import claim_folder, read_run, write_run
 from controlnet.studies import engines
 from controlnet.studies.comparing import compare
-from controlnet.studies.engines import Task, attempt, run_tasks
+from controlnet.studies.engines import run_tasks
 from controlnet.studies.samples import Samples
 from controlnet.studies.sweep import done, plan_sweep, run_sweep
-from controlnet.studies.tasks import finished, perform
+from controlnet.studies.tasks import Task, attempt, finished, perform
 from controlnet.studies.tuning import Search, tune
 
 OWN = ("data.name=mine.npz", "data.train_samples=48", "network.hidden=[4]")

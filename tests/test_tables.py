@@ -227,6 +227,15 @@ def test_of_a_training_loss_the_smallest_is_chosen_and_unknown_ones_are_not_made
     assert unknown.as_dict()["at_best_validation"] == [None]
 
 
+def test_the_mean_at_the_best_epoch_is_that_of_the_seeds_whose_best_epoch_is_known() -> None:
+    known, unknown = record(seed=0), record(seed=1, test_error_percent=2.6)
+    unknown.history.pop("validation_error_percent")
+    table = paper_table("dfc")
+    (line,) = lines(table, cells(table, ["bp"], ["mnist"], [known, unknown]), "mnist")
+    shown = dict(zip(HEADINGS, line, strict=True))
+    assert (shown["ours"], shown["best"], shown["last"], shown["seeds"]) == ("2.10", "2.10", "2.30", "1")
+
+
 def test_validation_results_that_are_not_known_choose_nothing() -> None:
     kept = record()
     columns = {"validation_error_percent": [None] * 100, "validation_loss": [2.0, 1.0, *[3.0] * 98]}

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from .._display import plain_table
 from ..reproduction.published import PaperTable
-from ..reproduction.texts import FOOTNOTE, HEADINGS, Cells, lines
+from ..reproduction.texts import FOOTNOTE, HEADINGS, Cells, columns_of, lines
 
 DISPENSABLE = ("last", "best", "time", "to bp (paper)", "seeds")
 """Columns that are left out, one after the other, where the terminal is too narrow for whole numbers."""
@@ -29,7 +29,7 @@ def show_table(paper: PaperTable, cells: Cells) -> None:
     """
     console = Console()
     console.print(paper.title, markup=False, highlight=False)
-    for column in dict.fromkeys(column for _, column in cells):
+    for column in columns_of(cells):
         rows = [dict(zip(HEADINGS, line, strict=True)) for line in lines(paper, cells, column)]
         empty = () if any(row["remarks"] for row in rows) else ("remarks",)
         for left_out in range(len(DISPENSABLE) + 1):

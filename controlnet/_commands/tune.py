@@ -90,5 +90,7 @@ def tune(
 
 
 def _folder(search: Search) -> Path:
+    from ..experiments.running import in_folders
+
     settings = search.base.settings
-    return Path("runs") / f"tune-{Path(settings.experiment).stem}-{settings.method}-s{settings.seed}"
+    return Path("runs") / f"tune-{in_folders(settings.experiment)}-{settings.method}-s{settings.seed}"

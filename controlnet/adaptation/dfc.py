@@ -60,7 +60,8 @@ class DFC(AbstractLaw):
         phi(v) - phi(v_ff), or v - v_ff.
     converged_only : bool
         Leave out samples whose controller has not converged, as `Convergence` judges; they still count in B.  If there
-        are any, the batch is simulated twice.
+        are any, continuous updates simulate the batch twice.  Steady states by root finding are left out anyway if
+        there is none; the analytic update takes all samples.
     tolerance : float or None
         Largest residual of a steady state found by root finding, a share of the first error where that is below 1, so
         that weak nudging is followed as closely; 1e-8, or 1e-5 for float32, if not given.

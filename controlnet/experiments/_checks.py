@@ -159,15 +159,15 @@ def _refuse_learning(settings: Settings, method: Method) -> None:
 
 
 def _refuse_silence(settings: Settings, prefix: str) -> None:
-    """Refuse feedback learning without noise, and time constants that it cannot use."""
+    """Refuse feedback learning without noise, and time constants that it cannot use; pre-training may share them."""
     noise, feedback = settings.noise, settings.feedback
     if not noise.sigma and not noise.sigma_output:
         _refuse(f"{prefix}noise.sigma", "a number > 0, as feedback weights learn from noise", noise.sigma)
-    if feedback.layer_scaling and noise.tau is None:
+    shared = prefix and feedback.learning == "single-phase"
+    if feedback.layer_scaling and noise.tau is None and not shared:
         _refuse(f"{prefix}noise.tau", "a number > 0, as feedback.layer_scaling takes tau_v / tau", "none")
-    dt = settings.simulation.dt
-    if feedback.learning == "single-phase" and feedback.high_pass < dt:
-        _refuse("feedback.high_pass", f"at least {_path(settings, prefix, 'dt')} = {dt:g}", feedback.high_pass)
+    if feedback.learning == "single-phase" and not shared and feedback.high_pass < settings.simulation.dt:
+        _refuse("feedback.high_pass", f"at least simulation.dt = {settings.simulation.dt:g}", feedback.high_pass)
 
 
 def _path(settings: Settings, prefix: str, name: str) -> str:

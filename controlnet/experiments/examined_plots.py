@@ -91,7 +91,7 @@ def _bode(examined: Examined) -> Figure:
             values = np.linalg.svd(response, compute_uv=False)
             axis.loglog(FREQUENCIES, values[:, 0], color=color, label=f"epoch {epoch}, largest")
             axis.loglog(FREQUENCIES, values[:, -1], color=color, linestyle="--", label=f"epoch {epoch}, smallest")
-    for axis, title in zip(axes, ("loop transfer function e -> y", "sensitivity r -> e"), strict=True):
+    for axis, title in zip(axes, ("loop transfer function, cut at e", "sensitivity r -> e"), strict=True):
         axis.axhline(1, color="black", linewidth=0.8)
         axis.set(title=title, xlabel="frequency [rad/tau_u]", ylabel="singular value")
         axis.title.set_fontsize(9)

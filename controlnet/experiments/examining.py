@@ -53,7 +53,7 @@ class Examined:
             "method": self.settings.method,
             "seed": self.settings.seed,
             "epochs": {str(epoch): _plain(look.row) for epoch, look in self.looks.items()},
-            "verdicts": {str(epoch): verdicts(look.row) for epoch, look in self.looks.items()},
+            "verdicts": {str(epoch): [*verdicts(look.row), *look.remarks] for epoch, look in self.looks.items()},
             "recorded": {name: [_number(value) for value in array] for name, array in self.recorded.items()},
         }
 

@@ -7,9 +7,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from msgspec.structs import replace
 
-from .settings import Settings
+from .settings import Learning, Settings
 
-Learning = Literal["none", "two-phase", "single-phase"]
 LEARNING: tuple[str, ...] = get_args(Learning)
 
 

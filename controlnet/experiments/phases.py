@@ -148,7 +148,7 @@ def forward_phase(settings: Settings) -> Phase:
     if settings.feedback.learning == "single-phase":
         from ..adaptation import SinglePhase
 
-        law = SinglePhase(law, _feedback_law(settings))
+        law = SinglePhase(law, _feedback_law(settings, settings))
     phase = _phase("forward", settings, law, make_objective(settings.objective), {})
     extend = settings.simulation.extend if METHODS[settings.method].simulates else None
     return changed(phase, simulates=simulates(settings), extend=extend)
@@ -177,7 +177,7 @@ def feedback_phase(settings: Settings, name: str = "feedback") -> Phase | None:
     objective = make_objective(settings.objective)
     if settings.objective.feedback == "nudged":
         objective = OwnOutput(objective.loss)
-    law = _feedback_law(own)
+    law = _feedback_law(settings, own)
     if settings.feedback.linearized:
         from ..adaptation import LinearFeedbackLearning
 
@@ -203,12 +203,16 @@ def _phase(
     return Phase(name, parts, dynamics, objective, settings.simulation.dt, settings.simulation.steps, True)
 
 
-def _feedback_law(settings: Settings) -> Any:
+def _feedback_law(settings: Settings, own: Settings) -> Any:
+    """Give the rule of the feedback weights in a phase with settings of its own."""
     from ..adaptation import FeedbackLearning
 
-    feedback = settings.feedback
-    ratio = settings.network.tau_v / settings.noise.tau if feedback.layer_scaling and settings.noise.tau else 0.0
-    high_pass = feedback.high_pass if feedback.learning == "single-phase" else None
+    feedback, high_pass = settings.feedback, None
+    if feedback.learning == "single-phase":
+        # The public code keeps the forward phase's scale and its share dt / high_pass of each step in pre-training too.
+        high_pass = own.simulation.dt * (feedback.high_pass / settings.simulation.dt)
+        own = settings
+    ratio = own.network.tau_v / own.noise.tau if feedback.layer_scaling and own.noise.tau else 0.0
     return FeedbackLearning(ratio, high_pass, feedback.output_layer)
 
 

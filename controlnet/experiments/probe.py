@@ -21,6 +21,7 @@ from ..analysis import (
 from ..analysis.stability import ROUNDING
 from ..base import Array
 from ..equilibrium import Equilibrium
+from ..errors import DivergedError
 from ..objective import Lesson
 from .methods import METHODS
 from .phases import Phase
@@ -102,12 +103,15 @@ class Look:
         Eigenvalues of -(a E J Q + b I).
     whole : Stability or None
         Of the first samples: eigenvalues of the whole loop.
+    remarks : tuple of str
+        What could not be seen, and why.
     """
 
     row: Row
     steady: Equilibrium | None
     separated: Array
     whole: Stability | None
+    remarks: tuple[str, ...] = ()
 
 
 class Probe:
@@ -154,6 +158,7 @@ class Probe:
         lesson = Lesson(loop.plant, self.inputs, self.labels, self.phase.objective, *grid)
         row: Row = {"samples": len(self.labels)}
         steady, separated, whole = None, np.empty((0, plant.noutputs), complex), None
+        remarks: tuple[str, ...] = ()
         if self.controlled:
             steady = lesson.steady_state(loop)
             row["converged"] = int(steady.converged.sum())
@@ -161,10 +166,13 @@ class Probe:
             row |= _conditions(loop.plant, lesson, steady)
         if "stability" in self.quantities and steady is not None:
             separated, whole = separated_eigenvalues(loop, steady, self.threads), self._whole(loop, steady)
-            row |= _stability(separated, whole, len(self.labels))
+            row |= _stability(separated, whole)
         if "alignment" in self.quantities:
-            row |= _alignment(loop, lesson, self.damping, self.controlled)
-        return Look(row, steady, separated, whole)
+            try:
+                row |= _alignment(loop, lesson, self.damping, self.controlled)
+            except DivergedError as error:
+                remarks = (f"no alignment: {error}",)
+        return Look(row, steady, separated, whole, remarks)
 
     def _whole(self, loop: Any, steady: Equilibrium) -> Stability | None:
         if loop.plant.discrete:
@@ -182,7 +190,7 @@ def _conditions(plant: Any, lesson: Lesson, steady: Equilibrium | None) -> Row:
     return row
 
 
-def _stability(separated: Array, whole: Stability | None, samples: int) -> Row:
+def _stability(separated: Array, whole: Stability | None) -> Row:
     abscissa = separated.real.max(axis=1)
     known = np.isfinite(abscissa)
     row = {

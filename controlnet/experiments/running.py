@@ -42,6 +42,23 @@ def named(experiment: str, data: str | None) -> tuple[str, ...]:
     return (experiment,) if told else (experiment, str(data))
 
 
+def in_folders(name: str) -> str:
+    """Give what stands for an experiment, or its data, in the name of a folder.
+
+    Parameters
+    ----------
+    name : str
+        A name of the catalogue, or a file.
+
+    Returns
+    -------
+    str
+        The whole name with dashes, ``dfc-mnist-bp``; of a file its own name alone.
+    """
+    path = Path(name)
+    return path.stem if path.suffix else "-".join(path.parts)
+
+
 def new_folder(settings: Settings) -> Path:
     """Give a folder below ``runs`` that does not exist yet.
 
@@ -55,8 +72,8 @@ def new_folder(settings: Settings) -> Path:
     Path
         ``runs/TIME-EXPERIMENT-METHOD-sSEED``, with the data after the experiment that does not name them.
     """
-    names = [Path(name).stem for name in named(settings.experiment, settings.data.name)]
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{'-'.join(names)}-{settings.method}-s{settings.seed}"
+    names = "-".join(map(in_folders, named(settings.experiment, settings.data.name)))
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{names}-{settings.method}-s{settings.seed}"
     folder, number = Path("runs") / stem, 1
     while folder.exists():
         number += 1
@@ -284,7 +301,10 @@ class _Recorder:
         if not is_due(settings.diagnostics, epoch, settings.train.epochs):
             return
         with one_blas_thread():
-            self.looks.append({"epoch": epoch, **trainer.probe().look(trainer.plant).row})
+            look = trainer.probe().look(trainer.plant)
+        self.looks.append({"epoch": epoch, **look.row})
+        for remark in look.remarks:
+            trainer.watcher.on_remark(f"{settings.method}, epoch {epoch}: {remark}")
         self.diagnostics |= as_diagnostics(self.looks)
 
     def go_on(self, trainer: Trainer, before: Run) -> None:

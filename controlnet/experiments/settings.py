@@ -16,6 +16,7 @@ Probability = Annotated[float, Meta(gt=0, le=1)]
 Count = Annotated[int, Meta(ge=1, le=10**9)]
 Width = Annotated[int, Meta(ge=1, le=100_000)]
 Activation = Literal["tanh", "relu", "softplus", "sigmoid", "linear"]
+Learning = Literal["none", "two-phase", "single-phase"]
 
 
 class StrictTable(Struct, frozen=True, forbid_unknown_fields=True):
@@ -195,7 +196,7 @@ class Feedback(StrictTable, frozen=True):
     `pretraining_comparator` is that of the pre-training alone, e = r* - r_L where all else takes r* - softmax(r_L).
     """
 
-    learning: Literal["none", "two-phase", "single-phase"] | None = None
+    learning: Learning | None = None
     pretraining_epochs: Annotated[int, Meta(ge=0, le=10**9)] = 0
     pretraining_comparator: Literal["difference"] | None = None
     extra_epochs: Annotated[int, Meta(ge=0, le=10**9)] = 0

@@ -20,6 +20,7 @@ from ..objective import Lesson
 from ._checks import refuse_unfitting
 from ._tally import Score, Tally, judge
 from .chance import Shuffles, seeds
+from .methods import METHODS, simulates
 from .phases import Optimizers, Phase, feedback_phase, forward_phase, make_network, sleeps
 from .probe import Probe
 from .progress import Progress, schedule
@@ -75,7 +76,7 @@ class Trainer:
         self._epochs, self._pretrained, self._seconds = 0, 0, 0.0
         self._set_out(0, 0, 0.0)
         self._controls: Array | None = None
-        if settings.law.warm_start:
+        if settings.law.warm_start and METHODS[settings.method].steady and not simulates(settings):
             self._controls = np.full((len(dataset.train.targets), dataset.outputs), np.nan, self.plant.dtype)
 
     @property

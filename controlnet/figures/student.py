@@ -12,14 +12,13 @@ from .._check import all_finite
 from ..adaptation import DFC, SGD
 from ..base import Array
 from ..controllers import PI
-from ..data.student_teacher import Task, make_task
+from ..data.student_teacher import SIZES, Task, make_task
 from ..errors import DivergedError
 from ..loop import ClosedLoop
 from ..objective import Lesson, MeanSquaredError, Nudged
 from ..plants import DeepNetwork
 from .sleep import Learner, Sleep, minibatches
 
-SIZES = (15, 10, 10, 5)
 CONTROLLER = PI(k_p=1.5, leak=0.0015)
 NUDGE = 0.05
 FORWARD_RATE = 0.05 / 128

@@ -47,7 +47,8 @@ class NetworkRests(Rests):
         super().__init__(plant, inputs)
         plant.stacked_feedback()
         if basal is None:
-            basal = np.asarray(inputs, plant.dtype) @ plant.weights[0].T + plant.biases[0]
+            with one_blas_thread():
+                basal = np.asarray(inputs, plant.dtype) @ plant.weights[0].T + plant.biases[0]
         self._basal = basal
         zero = plant.dtype.type(0)
         self._params = plant.params(1)._replace(tau_v=zero, tau_a=zero, tau_f=zero, delayed=zero)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._forward import feed_forward
+from .._parallel import one_blas_thread
 from ..activations import activation_code, rate, slope
 from ..base import AbstractPlant, Array, Linear, Parameters
 from ..errors import DimensionError, InputError
@@ -129,12 +130,14 @@ class DeepNetwork(AbstractPlant):
         if len(sizes) < 2 or min(sizes) < 1:
             raise DimensionError(f"sizes: expected at least two widths >= 1, got {sizes}")
         rng, draw = np.random.default_rng(seed), initializer(initialization)
-        weights = tuple(draw((n, m), rng) for m, n in zip(sizes[:-1], sizes[1:], strict=True))
+        with one_blas_thread():
+            weights = tuple(draw((n, m), rng) for m, n in zip(sizes[:-1], sizes[1:], strict=True))
+            first = initial_feedback(feedback, weights, initialization, feedback_noise, rng)
         hidden = (activation,) * (len(sizes) - 2) if isinstance(activation, str) else tuple(activation)
         return cls(
             weights=tuple(weight.astype(dtype) for weight in weights),
             biases=tuple(np.zeros(n, dtype) for n in sizes[1:]),
-            feedback=initial_feedback(feedback, weights, initialization, feedback_noise, rng),
+            feedback=first,
             activations=(*hidden, "linear"),
             **dynamics,
         )

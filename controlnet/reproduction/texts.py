@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import TypeAlias
 
@@ -14,9 +14,9 @@ Cells: TypeAlias = Mapping[tuple[str, str], Cell]
 
 LIKE = "†"
 FOOTNOTE = (
-    "best: at the best validation; last: at the last epoch; ours: that of the two which the paper reports. "
+    "best: at the best validation; last: at the last epoch; ours: whichever of the two the paper reports. "
     f"σ: the paper's standard deviation. to bp: distance from BP, ours and in brackets the paper's. "
-    f"{LIKE}: that of the method it varies."
+    f"{LIKE}: of the method that this one varies, as the paper reports none of its own."
 )
 HEADINGS = ("", "ours", "best", "last", "seeds", "paper", "off [σ]", "to bp (paper)", "time", "remarks")
 MARKDOWN = str.maketrans({sign: rf"\{sign}" for sign in r"\|`*_<~"})
@@ -26,6 +26,22 @@ LATEX = str.maketrans(
     | {sign: rf"\text{name}{{}}" for sign, name in NAMED.items()}
     | {"±": r"$\pm$", "–": "--", "σ": r"$\sigma$", LIKE: r"$\dagger$"}
 )
+
+
+def columns_of(cells: Cells) -> list[str]:
+    """Give the columns of which there are cells.
+
+    Parameters
+    ----------
+    cells : dict of Cell
+        What has come out, by row and column.
+
+    Returns
+    -------
+    list of str
+        Their names, once each.
+    """
+    return list(dict.fromkeys(column for _, column in cells))
 
 
 def lines(table: PaperTable, cells: Cells, column: str) -> list[tuple[str, ...]]:
@@ -59,8 +75,8 @@ def _line(table: PaperTable, cell: Cell) -> tuple[str, ...]:
     return (
         row.title,
         ours,
-        _number(fmean(cell.chosen), percent),
-        _number(fmean(cell.values), percent),
+        _number(_mean(cell.chosen), percent),
+        _number(_mean(cell.values), percent),
         str(len(cell.ours)),
         paper,
         f"{cell.deviation:+.1f}" if abs(cell.deviation) < 1000 else f"{cell.deviation:+.2g}",
@@ -68,6 +84,12 @@ def _line(table: PaperTable, cell: Cell) -> tuple[str, ...]:
         _duration(cell.seconds),
         _remarks(cell),
     )
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Give the mean of the numbers that are known."""
+    known = [value for value in values if not math.isnan(value)]
+    return fmean(known) if known else math.nan
 
 
 def _to_bp(cell: Cell, percent: bool) -> str:
@@ -118,7 +140,7 @@ def as_markdown(table: PaperTable, cells: Cells) -> str:
         A heading and a table for each column.
     """
     parts = []
-    for column in _columns(cells):
+    for column in columns_of(cells):
         found = [tuple(text.translate(MARKDOWN) for text in row) for row in lines(table, cells, column)]
         rows = [HEADINGS, ("---",) * len(HEADINGS), *found]
         body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -142,7 +164,7 @@ def as_latex(table: PaperTable, cells: Cells) -> str:
         A ``tabular`` for each column.
     """
     parts = []
-    for column in _columns(cells):
+    for column in columns_of(cells):
         heading, *rows = (
             " & ".join(text.translate(LATEX) for text in row) + r" \\"
             for row in (HEADINGS, *lines(table, cells, column))
@@ -159,7 +181,3 @@ def as_latex(table: PaperTable, cells: Cells) -> str:
         ]
         parts.append("\n".join([f"% {title}", *body]) + "\n")
     return "\n".join((*parts, f"% {FOOTNOTE.translate(LATEX)}\n"))
-
-
-def _columns(cells: Cells) -> list[str]:
-    return list(dict.fromkeys(column for _, column in cells))

@@ -19,9 +19,7 @@ from .._parallel import number_of_threads
 from ..data.files import is_file_name
 from ..data.folders import data_folder, expanded
 from ..errors import ConfigError
-from .tasks import Failure, Outcome, Task, attempt
-
-__all__ = ["Failure", "Outcome", "Task", "check_scheduler", "engine", "is_open", "run_tasks"]
+from .tasks import Outcome, Task, attempt
 
 Outcomes = Generator[Outcome, None, None]
 Engine = Callable[[Sequence[Task]], Outcomes]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ..errors import ConfigError
-from ..experiments._assignments import Given, cut, given_by_set, refuse_twice
+from ..experiments._assignments import Given, cut, given_by_options, given_by_set, refuse_twice
 from ..experiments.config import Plan, rehearsed, resolve, to_store
 from ..experiments.settings import Settings
 from .comparing import flatten
@@ -87,9 +87,7 @@ class Search:
 
     def _refuse_twice(self, space: Space) -> None:
         """Refuse what is searched and given as well; what is set of it is only where it stood before the search."""
-        options = {"method": "method", "seed": "seed", "train.epochs": "epochs"}
-        given = [Given(path, "--search") for path in space]
-        given += [Given(path, f"--{name}") for path, name in options.items() if self._given.get(name) is not None]
+        given = [Given(path, "--search") for path in space] + given_by_options(**self._given)
         fixed = [text for text in self._overrides if cut(text, "--set", "a.b=value")[0] not in space]
         refuse_twice([*given, *chain.from_iterable(map(given_by_set, fixed))])
 

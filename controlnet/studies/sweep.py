@@ -18,11 +18,12 @@ import msgspec
 
 from ..experiments._assignments import Given, given_by_options, given_by_set, refuse_twice
 from ..experiments.config import Plan, rehearsed, resolve, to_store
-from .engines import Failure, Task, run_tasks
+from ..experiments.running import in_folders
+from .engines import run_tasks
 from .grid import AxisValue, read_grid
 from .samples import Samples
 from .sweep_list import write_list
-from .tasks import finished, identity
+from .tasks import Failure, Task, finished, identity
 
 NO_PEERS = "train.compare_with=[]"
 
@@ -159,7 +160,7 @@ def default_folder(sweep: Sweep) -> Path:
     Path
         ``sweeps/EXPERIMENT``, the same for each call.
     """
-    return Path("sweeps") / Path(sweep.experiment).stem
+    return Path("sweeps") / in_folders(sweep.experiment)
 
 
 def run_sweep(

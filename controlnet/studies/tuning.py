@@ -13,10 +13,10 @@ from .._files import named_errors, put
 from ..errors import ConfigError, ControlNetError, LearningDivergedError, OtherSamplesError, StorageError
 from ..experiments.config import as_toml, to_store
 from ._trials import Journal, Trial, claim_search, optuna
-from .engines import Engine, Outcome, Task, engine
+from .engines import Engine, engine
 from .samples import Samples
 from .search import Search
-from .tasks import finished, identity
+from .tasks import Outcome, Task, finished, identity
 
 OBJECTIVES = ("validation_error_percent", "validation_loss")
 """What is made small: the first of these that a run has."""
