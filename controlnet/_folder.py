@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from ._files import held, named_errors, put
@@ -14,6 +15,7 @@ from .errors import StorageError
 RUN_FILE = "run.h5"
 LOCK_FILE = ".run.lock"
 TEMPORARY = re.compile(r"\.run-[0-9a-f]{32}\.part")
+ASIDE = re.compile(r"run-\d+\.h5")
 
 
 @contextmanager
@@ -38,7 +40,8 @@ def claim_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         When the folder is in use (`FolderInUseError`), cannot be written to, holds a run that is not to be replaced,
         or holds files but no run.
     """
-    created = not folder.exists()
+    with named_errors("use", folder):
+        created = not folder.exists()
     try:
         with held(folder, LOCK_FILE, "run"):
             with named_errors("use", folder):
@@ -77,14 +80,39 @@ def replace_file(folder: Path, content: bytes) -> Path:
     return target
 
 
+def set_aside(folder: Path) -> Path:
+    """Rename the run file of a folder that is held, so that another one can take its place.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, with a run file.
+
+    Returns
+    -------
+    Path
+        Where the file is now: ``run-1.h5``, or the next that is free.
+
+    Raises
+    ------
+    StorageError
+        When the folder cannot be written to.
+    """
+    target = next(name for k in count(1) if not (name := folder / f"run-{k}.h5").exists())
+    with named_errors("write to", folder):
+        os.replace(folder / RUN_FILE, target)
+    return target
+
+
 def _clear(folder: Path, replace: bool) -> None:
     names = {entry.name for entry in folder.iterdir()} - {LOCK_FILE}
     stale = {name for name in names if TEMPORARY.fullmatch(name)}
     if RUN_FILE in names and not replace:
         raise StorageError(f"{folder} holds a run already: choose another folder")
-    if RUN_FILE not in names and names - stale:
+    others = {name for name in names - stale if not ASIDE.fullmatch(name)}
+    if RUN_FILE not in names and others:
         raise StorageError(
-            f"{folder} holds other files, such as '{min(names - stale)}': expected an empty folder: choose another"
+            f"{folder} holds other files, such as '{min(others)}': expected an empty folder: choose another"
         )
     for name in stale:
         (folder / name).unlink(missing_ok=True)

@@ -5,7 +5,7 @@ Exit codes: 0 done, 2 bad input or an unusable file, 3 the loop or the training 
 
 from __future__ import annotations
 
-import json
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from . import __version__
 from ._commands.analyze import analyze
 from ._commands.bench import bench
 from ._commands.compare import compare
-from ._commands.options import DATA_DIR, EPOCHS, JSON, METHOD, QUIET, SET, THREADS, Failure
+from ._commands.options import DATA_DIR, EPOCHS, JSON, METHOD, QUIET, SET, THREADS, Failure, echo_json
 from ._commands.sweep import sweep
 from ._commands.table import table
 from ._commands.tune import tune
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
 class _Commands(click.Group):
     """Turns the package's errors into one line and an exit code."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            # Not every terminal or pipe has a sign for ± or σ.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        return super().main(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -102,8 +109,11 @@ def run(
         raise Failure("--resume goes on in the folder of the run: no --from or --out with it", 2)
     before = _before(source, resume, method, seed, epochs, overrides)
     plan = _plan(experiment, before, method=method, seed=seed, epochs=epochs, overrides=overrides)
+    if dry_run and as_json:
+        echo_json(to_store(plan))
+        return
     if dry_run:
-        click.echo(json.dumps(to_store(plan)) if as_json else as_toml(plan), nl=as_json)
+        click.echo(as_toml(plan), nl=False)
         return
     folder = resume or out or new_folder(plan.settings)
     try:
@@ -118,7 +128,7 @@ def run(
     except KeyboardInterrupt:
         raise Failure(f"interrupted{_kept(folder)}", 130) from None
     if as_json:
-        click.echo(json.dumps(summary))
+        echo_json(summary)
     else:
         from ._display import show_summary
 
@@ -159,11 +169,12 @@ def _before(source: Path | None, resume: Path | None, *changes: Any) -> Run | No
 def _plan(experiment: str, before: Run | None, *, overrides: Sequence[str], **options: Any) -> Plan:
     from .experiments import from_stored, resolve
     from .experiments._assignments import given_by_options, given_by_set, refuse_twice
+    from .experiments.config import rehearsed
 
     if before is not None:
         return from_stored(before.settings)
     refuse_twice([*given_by_options(**options), *(given for text in overrides for given in given_by_set(text))])
-    return resolve(experiment, overrides=overrides, **options)
+    return rehearsed(resolve(experiment, overrides=overrides, **options))
 
 
 def _watcher(quiet: bool) -> Any:
@@ -199,7 +210,7 @@ def list_(as_json: bool) -> None:
         "controllers": {name: first_line(controller) for name, controller in CONTROLLERS.items()},
     }
     if as_json:
-        click.echo(json.dumps(everything))
+        echo_json(everything)
         return
     from ._display import show_rows
 
@@ -218,7 +229,7 @@ def show(run: Path, as_json: bool) -> None:
     stored = read_run(run)
     if as_json:
         names = ("settings", "seed", "summary", "history", "provenance", "complete")
-        click.echo(json.dumps({name: getattr(stored, name) for name in names}))
+        echo_json({name: getattr(stored, name) for name in names})
         return
     if missing := {"experiment", "method", "seed"} - stored.summary.keys():
         raise Failure(f"{run}: not made by `controlnet run`: its summary lacks {', '.join(sorted(missing))}", 2)

@@ -81,7 +81,7 @@ def require_slow_motion(loop: ClosedLoop) -> None:
             "somas as the only compartments with dynamics": plant.soma != "dynamic" or lagging,
         }
     if missing := [reason for reason, holds in reasons.items() if holds]:
-        raise InputError(f"extend: settled samples can only be extended with {' and '.join(missing)}")
+        raise InputError(f"extend: settled samples can only be extended with {' and '.join(missing)}: leave extend out")
 
 
 def slow_motion(loop: ClosedLoop, reference: Array, inputs: Array, basal: Array, u: Array, dt: float) -> SlowMotion:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from . import _columns, _hdf5
 from ._files import named_errors
-from ._folder import RUN_FILE, claim_folder, replace_file
+from ._folder import RUN_FILE, claim_folder, replace_file, set_aside
 from .errors import InputError, StorageError
 
-__all__ = ["RUN_FILE", "Run", "claim_folder", "read_run", "write_run"]
+__all__ = ["RUN_FILE", "Run", "claim_folder", "read_run", "set_aside", "write_run"]
 
 TEXTS = frozenset({"settings", "seed", "summary", "provenance"})
 GROUPS = frozenset({"history", "missing", "weights", "diagnostics", "continuation"})

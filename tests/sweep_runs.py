@@ -42,7 +42,9 @@ def fingerprints(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 def workers_of(process: int) -> list[psutil.Process]:
     """Give the processes that do tasks for another one."""
-    children = psutil.Process(process).children(recursive=True)
+    children = [
+        child for child in psutil.Process(process).children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE
+    ]
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from idx_files import idx
 
 from controlnet import __version__, _display
 from controlnet import cli as cli_module
+from controlnet._commands.options import echo_json
 from controlnet.cli import main
 from controlnet.experiments import METHODS, resolve
 from controlnet.experiments import training as training_module
@@ -68,6 +72,41 @@ def failed(*arguments: str, code: int = 2, quiet: bool = True) -> str:
 
 
 # --- run
+
+
+def test_json_holds_no_number_that_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    echo_json({"a": [math.inf, 1.5, (math.nan,)], "b": {"c": -math.inf}, "path": Path("x")})
+    assert capsys.readouterr().out == '{"a": [null, 1.5, [null]], "b": {"c": null}, "path": "x"}\n'
+
+
+def test_a_terminal_that_lacks_a_sign_shows_another() -> None:
+    done("run", *ONE, "--out", "here")
+    script = "import sys; from controlnet.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", script, "compare", "here", "here"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0 and result.stderr == ""
+
+
+def test_a_dry_run_refuses_what_a_run_would() -> None:
+    options = ("--set", "controller.kind=pid", "--set", "simulation.extend=1e-3")
+    assert failed("run", "digits", *options, "--dry-run").startswith(
+        "extend: settled samples can only be extended with"
+    )
+    assert failed("run", "digits", *options).startswith("extend: settled samples can only be extended with")
+
+
+@pytest.mark.parametrize("text", [f"seed = {'1' * 5000}", f"seed = {'[' * 20000}"], ids=["number", "tables"])
+def test_toml_that_python_cannot_take_is_one_line(text: str) -> None:
+    Path("own.toml").write_text(text, encoding="utf-8")
+    assert "own.toml: not valid TOML: a number too long, or tables too deep" in failed("run", "own.toml", "--dry-run")
+
+
+def test_what_is_no_text_is_one_line() -> None:
+    assert "expected text in UTF-8" in failed("run", "digits", "--set", "controller.k_p=\udcff", "--dry-run")
 
 
 def test_a_run_prints_its_summary_and_its_file() -> None:

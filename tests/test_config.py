@@ -90,7 +90,13 @@ EXACT = {
     "objective.loss=mes": 'objective.loss: expected "cross-entropy" or "mse", got "mes"; did you mean \'mse\'?',
     "method=5": "method: expected a string, got 5",
     "train.compare_with=bp": 'train.compare_with: expected a list, each entry a string, got "bp"',
-    "methods.bp.seed=3": "methods: unknown setting; did you mean 'method'?",
+    "methods.bp.seed=3": "methods: unknown setting; settings of one method alone stand in a file, else take --method "
+    "NAME and its settings",
+    "train_samples=1": "train_samples: unknown setting; did you mean 'data.train_samples'?",
+    "epochs=1": "epochs: unknown setting; did you mean 'train.epochs'?",
+    "plant.hidden=[5]": "plant: unknown setting; did you mean 'network.hidden'?",
+    "controller.kind=pdi": 'controller.kind: expected "pi" or "proportional" or "integral" or "pid", got "pdi"; '
+    "did you mean 'pi'?",
     "=5": "--set '=5': expected a.b=value, in one line, with the name of a setting",
     "epochs": "--set 'epochs': expected a.b=value, in one line, with the name of a setting",
     "experiment=foo": "--set 'experiment=foo': expected a.b=value, in one line, with the name of a setting",
@@ -123,7 +129,7 @@ PARTS = {
     "train.epochs=": ("train.epochs: expected a whole number", 'got ""'),
     "train.epochs=1979-05-27": ("train.epochs: expected a whole number", "1979-05-27"),
     "method=pb": ("method: expected one of", *METHODS, "got 'pb'"),
-    "a.b.c=1": ("a: unknown setting; expected one of experiment, method, seed, data",),
+    "a.b.c=1": ("a: unknown setting; expected one of method, seed, data",),
 }
 
 

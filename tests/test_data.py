@@ -310,7 +310,7 @@ def test_files_that_do_not_fit_each_other_are_refused(tmp_path: Path, case: str)
 def test_a_folder_of_the_other_dataset_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, small_files())
     digest = hashlib.md5((np.arange(24, dtype=np.uint8) % 10).tobytes()).hexdigest()
-    monkeypatch.setattr(mnist_module, "MNIST", replace(mnist_module.MNIST, labels_md5=digest))
+    monkeypatch.setattr(mnist_module, "MNIST", replace(mnist_module.MNIST, labels_md5=(digest, "")))
     with pytest.raises(DataError, match="belongs to mnist: expected fashion-mnist"):
         load("fashion-mnist", seed=0, data_dir=tmp_path)
     assert load("mnist", seed=0, data_dir=tmp_path).name == "mnist"
@@ -318,13 +318,16 @@ def test_a_folder_of_the_other_dataset_is_noticed(tmp_path: Path, monkeypatch: p
 
 def test_a_folder_tells_whether_its_samples_are_the_official_ones(tmp_path: Path) -> None:
     put(tmp_path, small_files())
-    digest = hashlib.md5((np.arange(24, dtype=np.uint8) % 10).tobytes()).hexdigest()
-    pixels = int(read_idx(tmp_path / IMAGES, 3).sum(dtype=np.int64))
-    own = replace(mnist_module.MNIST, labels_md5=digest, pixels=pixels)
+    images, labels, test_images, test_labels = (tmp_path / name for name in small_files())
+    one, two = (hashlib.md5(read_idx(file, 1).tobytes()).hexdigest() for file in (labels, test_labels))
+    learned, tested = (int(read_idx(file, 3).sum(dtype=np.int64)) for file in (images, test_images))
+    own = replace(mnist_module.MNIST, labels_md5=(one, two), pixels=(learned, tested))
     for source, official in (
         (own, True),
-        (replace(own, pixels=pixels + 1), False),
-        (replace(own, labels_md5=""), False),
+        (replace(own, pixels=(learned + 1, tested)), False),
+        (replace(own, pixels=(learned, tested + 1)), False),
+        (replace(own, labels_md5=("", two)), False),
+        (replace(own, labels_md5=(one, "")), False),
     ):
         data = mnist_module.load_idx_dataset(source, 0, tmp_path)
         assert data.official is mnist_module.as_autoencoder(data).official is official

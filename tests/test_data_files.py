@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from controlnet.data import Dataset, files, load
-from controlnet.errors import DataError, InputError
+from controlnet.errors import DataError, InputError, UnreadableError
 
 SUFFIXES = ("npz", "h5", "hdf5")
 ON_A_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -67,11 +67,12 @@ def refused(path: Path | str, *words: str, seed: int = 0, data_dir: Path | None 
 def test_every_sample_is_in_one_split_and_every_class_in_its_share(
     tmp_path: Path, suffix: str, y: np.ndarray, seed: int
 ) -> None:
+    y = np.unique(np.append(y[2:], (5, 6)), return_inverse=True)[1]
     path = write(tmp_path / f"mine.{suffix}", X=np.arange(float(len(y)))[:, None], y=y)
     data = load(str(path), seed=seed)
     dealt = parts(data)
     assert np.array_equal(np.sort(np.concatenate(dealt)), np.arange(len(y)))
-    assert data.outputs == y.max() + 1 and data.by_class and data.train.targets.dtype == np.int64
+    assert data.outputs == len(np.unique(y)) and data.by_class and data.train.targets.dtype == np.int64
     for numbers, split in zip(dealt, (data.train, data.validation, data.test), strict=True):
         assert np.array_equal(split.targets, y[numbers])
     for numbers, share in zip(dealt, (0.8, 0.1, 0.1), strict=True):
@@ -170,6 +171,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "negative": ({**GOOD, "y": GOOD["y"] - 1}, "-1 to 0 as y"),
     "large class": ({**GOOD, "y": GOOD["y"] * 10**9}, "0 to 1000000000 as y"),
     "largest class": ({**GOOD, "y": np.full(20, 2**64 - 1, np.uint64)}, "fewer than the 20 samples"),
+    "one class": ({**GOOD, "y": GOOD["y"] * 0}, "one class alone in y: expected at least 2"),
+    "counted from 1": ({**GOOD, "y": GOOD["y"] + 1}, "no sample of class 0 in y: expected some of each from 0 to 2"),
+    "gaps": ({**GOOD, "y": GOOD["y"] * 7}, "no sample of class 1, 2, 3, 4, 5, ... in y"),
     "few": ({name: array[:9] for name, array in GOOD.items()}, "9 samples in X: expected at least 10"),
     "none": ({name: array[:0] for name, array in GOOD.items()}, "0 samples in X"),
     "no test": ({**GOOD, "X_test": GOOD["X"][:0], "y_test": GOOD["y"][:0]}, "no samples in X_test"),
@@ -184,6 +188,20 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_wrong_arrays_are_named_with_what_was_expected(tmp_path: Path, suffix: str, case: str) -> None:
     content, words = WRONG[case]
     refused(write(tmp_path / f"mine.{suffix}", **content), words, "expected")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / f"mine.{suffix}", **GOOD)
+
+    def refuse(*args: Any, **options: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UnreadableError, match=f"cannot read .*mine.{suffix}: Permission denied: check that you may"):
+        load(str(path), seed=0)
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -172,16 +173,19 @@ def test_a_finished_task_is_not_done_again(tmp_path: Path) -> None:
     assert (task.folder / "run.h5").stat().st_mtime_ns == before
 
 
-def test_a_damaged_or_foreign_run_is_replaced(tmp_path: Path) -> None:
+def test_a_damaged_or_foreign_run_is_kept_beside_the_new_one(tmp_path: Path) -> None:
     task, other = small_tasks(tmp_path, (0, 1))
     perform(other.stored, task.folder)
     assert finished(task.folder, task.stored) is None
     perform(task.stored, task.folder)
     file = task.folder / "run.h5"
-    file.write_bytes(file.read_bytes()[:-100])
+    damaged = file.read_bytes()[:-100]
+    file.write_bytes(damaged)
     assert finished(task.folder, task.stored) is None
     assert attempt(task).error is None
     assert identity(read_run(task.folder).settings) == task.identity
+    assert identity(read_run(task.folder / "run-1.h5").settings) == other.identity
+    assert (task.folder / "run-2.h5").read_bytes() == damaged
 
 
 def test_a_run_that_is_begun_again_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,7 +193,9 @@ def test_a_run_that_is_begun_again_is_told(tmp_path: Path, capsys: pytest.Captur
     task.folder.mkdir()
     (task.folder / "run.h5").write_bytes(b"no run")
     perform(task.stored, task.folder)
-    assert f"{task.folder / 'run.h5'} is no whole run of these settings: it is begun again" in capsys.readouterr().err
+    assert f"{task.folder / 'run.h5'} is no whole run of these settings: it is kept as run-1.h5" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("words", ["newer schema 1000", "cannot read"])
@@ -227,6 +233,15 @@ def test_a_scheduler_that_does_not_answer_is_an_error(monkeypatch: pytest.Monkey
     monkeypatch.setattr(_cluster, "CONNECT_TIMEOUT", 0.2)
     with pytest.raises(ConfigError, match="tcp://127.0.0.1:1: cannot connect"):
         list(run_tasks(small_tasks(tmp_path, (0,)), scheduler="tcp://127.0.0.1:1"))
+
+
+def test_what_does_not_greet_as_a_scheduler_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_cluster, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(_cluster, "GREETING_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ConfigError, match="does not answer as a Dask scheduler does: check the address"):
+            list(run_tasks(small_tasks(tmp_path, (0,)), scheduler=address))
 
 
 def test_without_dask_a_scheduler_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from storage_runs import equal, example, failing, one_line
 from controlnet import provenance
 from controlnet.errors import StorageError
 from controlnet.provenance import describe_machine
-from controlnet.storage import Run, claim_folder, read_run, write_run
+from controlnet.storage import Run, claim_folder, read_run, set_aside, write_run
 
 # --- claiming a folder
 
@@ -53,6 +53,15 @@ def test_a_folder_with_a_run_is_claimed_only_to_replace_it(tmp_path: Path) -> No
     with claim_folder(tmp_path, replace=True):
         assert equal(read_run(tmp_path), example())
     assert sorted(os.listdir(tmp_path)) == ["notes.txt", "run.h5"]
+
+
+def test_a_run_that_is_set_aside_leaves_its_folder_free(tmp_path: Path) -> None:
+    for k in (1, 2):
+        with claim_folder(tmp_path):
+            write_run(tmp_path, example())
+            assert set_aside(tmp_path) == tmp_path / f"run-{k}.h5"
+    assert sorted(os.listdir(tmp_path)) == ["run-1.h5", "run-2.h5"]
+    assert equal(read_run(tmp_path / "run-1.h5"), example())
 
 
 @pytest.mark.parametrize("replace", [False, True])

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from table_records import EXPERIMENT, changed, record, run
 
-from controlnet.errors import StorageError
+from controlnet.errors import StorageError, UnreadableError
 from controlnet.reproduction.records import read_record, read_records, record_of, write_record
 
 
@@ -58,6 +58,20 @@ def test_a_run_whose_history_holds_no_numbers_is_refused() -> None:
         record_of(odd)
 
 
+def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_record(tmp_path, record())
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path).name == "bp":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UnreadableError, match="cannot read .*: Permission denied: check that you may read it"):
+        read_records(tmp_path)
+
+
 def test_a_file_is_no_folder_of_records(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="is a file: expected the folder of the records"):
@@ -82,6 +96,8 @@ def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
         ("history", {"test_loss": [0.1]}, "history.test_loss: expected 100 numbers, got 1"),
         ("history", {"test_loss": ["x"]}, "not the record of a run"),
         ("epochs", 0, "epochs: expected 1 or more, got 0"),
+        ("seed", 7, "seed: expected 0 as in settings, got 7"),
+        ("method", "dfa", "method: expected 'bp' as in settings, got 'dfa'"),
         ("note", "\ud800", "not the record of a run"),
     ],
 )

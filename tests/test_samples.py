@@ -79,7 +79,7 @@ def test_an_attempt_that_does_not_fit_is_begun_again_and_said_so(capsys: pytest.
     write_run(task.folder, run)
     assert attempt(task).error is None and read_run(task.folder).complete
     (line,) = capsys.readouterr().err.splitlines()
-    assert "lacks 'continuation/forward.first.W0'" in line and line.endswith(": it is begun again")
+    assert "lacks 'continuation/forward.first.W0'" in line and line.endswith(": it is kept as run-1.h5 and begun again")
 
 
 def test_a_sweep_takes_no_finished_run_of_other_samples_for_these() -> None:

@@ -99,6 +99,27 @@ def test_runs_on_other_samples_are_not_added_to_those_that_are_there() -> None:
     assert len(cell(*BP, "--seeds", "2", "--data-dir", "others", "--out", "apart")["values"]) == 2
 
 
+def test_no_mean_is_taken_over_other_samples() -> None:
+    call(*BP, "--seeds", "1")
+    train("own")
+    labels = Path("data/train-labels-idx1-ubyte.gz")
+    labels.write_bytes(gzip.compress(idx(np.roll(np.arange(200) % 10, 1).astype(np.uint8))))
+    train("other")
+    assert (
+        "own holds a run that learned other samples of mnist" in call(*TAKE, "own", "--data-dir", "data", code=2).stderr
+    )
+    assert (
+        "kept holds a run of dfc/mnist/bp that learned other"
+        in call(*TAKE, "other", "--data-dir", "data", code=2).stderr
+    )
+    assert len(list(Path("kept/dfc/mnist/bp").iterdir())) == 1
+
+
+@pytest.mark.parametrize("option", ["--rows", "--columns"])
+def test_no_name_is_not_all_names(option: str) -> None:
+    assert f"{option}: expected some of" in call("dfc", "--print", option, "", code=2).stderr
+
+
 def test_workers_make_the_same_records() -> None:
     call(*BP, "--seeds", "2", "--workers", "2")
     one, other = cell(*BP, "--print"), cell(*BP[:-1], "serial", "--seeds", "2")

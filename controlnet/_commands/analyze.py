@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from .options import DATA_DIR, JSON, THREADS
+from .options import DATA_DIR, JSON, THREADS, echo_json
 
 
 @click.command()
@@ -44,7 +43,7 @@ def analyze(
 
         found["files"] = [str(file) for file in draw_all(examined, plot)]
     if as_json:
-        click.echo(json.dumps(found))
+        echo_json(found)
         return
     from ._analyze_report import show_examined
 

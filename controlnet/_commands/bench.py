@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from .options import JSON, Failure
+from .options import JSON, Failure, echo_json
 
 
 @click.command()
@@ -45,7 +44,7 @@ def _rows(names: tuple[str, ...], threads: int | None, quick: bool, as_json: boo
 
     found = report(",".join(names).split(",") if names else (), threads=threads, quick=quick, on_row=tell)
     if as_json:
-        click.echo(json.dumps(found))
+        echo_json(found)
         return
     from ._bench_report import show_bench
 
@@ -60,7 +59,7 @@ def _growth(folder: Path, threads: int | None, quick: bool, as_json: bool) -> No
     growth = grow(threads, quick=quick, on_series=lambda name: click.echo(f"bench: {name}", err=True))
     files = [str(file) for file in write(growth, folder)]
     if as_json:
-        click.echo(json.dumps(growth.as_dict() | {"files": files}))
+        echo_json(growth.as_dict() | {"files": files})
         return
     from ._bench_report import show_growth
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import JSON
+from .options import JSON, echo_json
 
 if TYPE_CHECKING:
     from ..studies.comparing import Comparison
@@ -29,7 +28,7 @@ def compare(runs: tuple[Path, ...], everything: bool, as_json: bool) -> None:
     stored = [read_run(run) for run in runs]
     found = compare_runs(stored, everything=everything)
     if as_json:
-        click.echo(json.dumps(_as_dict(runs, found)))
+        echo_json(_as_dict(runs, found))
         return
     from ._compare_report import show_comparison
 

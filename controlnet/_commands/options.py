@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,25 @@ class Failure(click.ClickException):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]  # of the class only as far as click's types go
+
+
+def echo_json(value: Any) -> None:
+    """Print one JSON object.
+
+    Parameters
+    ----------
+    value : object
+        Plain data; a number that is not finite is printed as null, because JSON knows none, a path as text.
+    """
+    click.echo(json.dumps(_finite(value), default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_place(workers: int | None, scheduler: str | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA_DIR, EPOCHS, JSON, METHOD, QUIET, SCHEDULER, SET, WORKERS, check_place, interruption
+from .options import (
+    DATA_DIR,
+    EPOCHS,
+    JSON,
+    METHOD,
+    QUIET,
+    SCHEDULER,
+    SET,
+    WORKERS,
+    check_place,
+    echo_json,
+    interruption,
+)
 
 if TYPE_CHECKING:
     from ..studies.sweep import Result, Sweep
@@ -73,7 +84,7 @@ def sweep(
         return
     results = _run(plan, folder, keep_going, quiet, **place, data_dir=data_dir)
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), "tasks": _as_list(plan, results)}, default=str))
+        echo_json({"folder": str(folder), "tasks": _as_list(plan, results)})
     else:
         from ._sweep_report import show_sweep
 
@@ -127,7 +138,7 @@ def _show_plan(plan: Sweep, folder: Path, data_dir: Path | None, as_json: bool) 
             | {"finished": there[member.identity], "settings": member.stored}
             for member in plan.members
         ]
-        click.echo(json.dumps({"folder": str(folder), "tasks": tasks}, default=str))
+        echo_json({"folder": str(folder), "tasks": tasks})
         return
     from ._sweep_report import show_plan
 

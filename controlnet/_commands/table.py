@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA_DIR, JSON, SCHEDULER, WORKERS, check_place, interruption
+from .options import DATA_DIR, JSON, SCHEDULER, WORKERS, check_place, echo_json, interruption
 
 if TYPE_CHECKING:
     from ..reproduction.published import PaperTable
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(",")) if value else ()
+    return () if value is None else tuple(name.strip() for name in value.split(","))
 
 
 @click.command()
@@ -93,11 +92,11 @@ def table(
     place = check_place(workers, scheduler)
     which = chosen_names(rows, paper.rows, "rows"), chosen_names(columns, paper.columns, "columns")
     for path in taken:
-        _take(paper, path, out, note)
+        _take(paper, path, out, note, data_dir)
     failed: list[Any] = []
     if not print_only and not taken:
         planned, records = jobs(paper, *which, seeds, epochs, fast), read_records(out)
-        check_samples(planned, records, out, data_dir)
+        check_samples((job.stored for job in planned), records, out, data_dir)
         failed = _made(missing(planned, records), out, note, **place, data_dir=data_dir)
     records = read_records(out)
     if not records and not failed:
@@ -119,13 +118,18 @@ def _form(**asked: bool) -> str:
     return chosen[0] if chosen else "terminal"
 
 
-def _take(paper: PaperTable, path: Path, folder: Path, note: str) -> None:
+def _take(paper: PaperTable, path: Path, folder: Path, note: str, data_dir: Path | None) -> None:
     """Keep a run, and tell if the table will not show it."""
-    from ..reproduction.making import take
-    from ..reproduction.records import read_record
+    from ..reproduction.making import check_samples
+    from ..reproduction.records import read_record, read_records, record_of, write_record
     from ..reproduction.tables import fits
+    from ..storage import read_run
+    from ..studies.samples import Samples
 
-    kept = take(path, folder, note)
+    record = record_of(read_run(path), note)
+    Samples(data_dir).check(record.settings, record.machine.get("samples"), f"{path} holds a run")
+    check_samples([record.settings], read_records(folder), folder, data_dir)
+    kept = write_record(folder, record)
     if not fits(paper, read_record(kept)):
         click.echo(f"{kept}: kept, but table {paper.name} has no cell for a run of these settings", err=True)
 
@@ -153,9 +157,7 @@ def _show(paper: PaperTable, found: Cells, form: str, failed: list[str]) -> None
 
     forms: dict[str, Callable[[PaperTable, Cells], str]] = {"markdown": as_markdown, "latex": as_latex}
     if form == "json":
-        click.echo(
-            json.dumps({"table": paper.name, "cells": [cell.as_dict() for cell in found.values()], "failed": failed})
-        )
+        echo_json({"table": paper.name, "cells": [cell.as_dict() for cell in found.values()], "failed": failed})
     elif form in forms:
         click.echo(forms[form](paper, found), nl=False)
     else:

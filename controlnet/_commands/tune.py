@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA_DIR, EPOCHS, JSON, METHOD, QUIET, SCHEDULER, SET, WORKERS, Failure, check_place
+from .options import DATA_DIR, EPOCHS, JSON, METHOD, QUIET, SCHEDULER, SET, WORKERS, Failure, check_place, echo_json
 
 if TYPE_CHECKING:
     from ..studies._trials import Trial
@@ -84,7 +83,7 @@ def tune(
     except KeyboardInterrupt:
         raise Failure(f"interrupted; the same command goes on with the trials in {folder}", 130) from None
     if as_json:
-        click.echo(json.dumps(tuned.as_dict()))
+        echo_json(tuned.as_dict())
         return
     show_tuned(tuned)
 

@@ -79,7 +79,7 @@ class Dataset:
         Number of outputs of a network: number of classes, which run from 0 to ``outputs - 1``, or width of the
         target vectors.
     official : bool or None
-        Whether the training samples are those that are published under this name; None if nothing tells.
+        Whether they are the samples that are published under this name; None if nothing tells.
 
     Raises
     ------

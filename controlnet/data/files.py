@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._check import all_finite
+from .._files import named_errors
 from ..errors import DataError, StorageError
 from .dataset import Dataset, Seed, Split, generator
 from .folders import data_folder, expanded
@@ -70,6 +71,8 @@ def load_file(name: str, seed: Seed, data_dir: Path | None = None) -> Dataset:
     x, y = _samples(path, found, "X", "y")
     if len(x) < FEWEST:
         raise DataError(f"{path} holds {len(x)} samples in X: expected at least {FEWEST}, to validate and test on some")
+    if y.ndim == 1:
+        _require_all_classes(path, y)
     tenths = _tenths(y, rng)
     learned = tenths > 0
     if "X_test" in found:
@@ -101,6 +104,8 @@ def _find(name: str, folder: Path | None) -> Path:
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Give the arrays of a file; both of X and y, both or none of the test samples."""
     names = ("X", "y", "X_test", "y_test")
+    with named_errors("read", path), path.open("rb"):
+        pass
     if path.suffix.lower() in HDF5_SUFFIXES:
         from .._hdf5 import read_arrays
 
@@ -140,6 +145,19 @@ def _samples(
         expected = f"expected classes counted from 0, fewer than the {len(found['y'])} samples of y"
         raise DataError(f"{path} holds {least} to {most} as {targets}: {expected}: count them anew")
     return x, y.astype(np.int64)
+
+
+def _require_all_classes(path: Path, y: NDArray[np.int64]) -> None:
+    """Refuse classes that nothing could be learned of, and one class alone."""
+    counts = np.bincount(y)
+    if len(counts) < 2:
+        raise DataError(f"{path} holds one class alone in y: expected at least 2: check y")
+    if missing := np.flatnonzero(counts == 0).tolist():
+        names = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        raise DataError(
+            f"{path} holds no sample of class {names} in y: expected some of each from 0 to {len(counts) - 1}: "
+            f"count the classes anew"
+        )
 
 
 def _as_float(path: Path, name: str, array: NDArray[Any]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,11 @@ class IdxSource:
         Folders on the web, tried in this order.
     md5 : tuple of str
         Checksums of the official compressed files, in the order of ``PARTS``.
-    labels_md5 : str
-        Checksum of the official training labels as bytes, by which a folder of the other dataset is noticed.
-    pixels : int
-        Sum of the pixels of the official training images, however they are packed.
+    labels_md5 : tuple of str
+        Checksums of the official labels as bytes, training and test; by the first a folder of the other dataset is
+        noticed.
+    pixels : tuple of int
+        Sums of the pixels of the official images, training and test, however they are packed.
     mean, deviation : float
         A pixel ``p`` in 0..255 becomes ``(p / 255 - mean) / deviation``.
     """
@@ -47,8 +49,8 @@ class IdxSource:
     name: str
     urls: tuple[str, ...]
     md5: tuple[str, str, str, str]
-    labels_md5: str
-    pixels: int
+    labels_md5: tuple[str, str]
+    pixels: tuple[int, int]
     mean: float = 0.0
     deviation: float = 1.0
 
@@ -62,8 +64,8 @@ MNIST = IdxSource(
         "9fb629c4189551a2d022fa330f9573f3",
         "ec29112dd5afa0611ce80d1b7f02629c",
     ),
-    "e86ee40d66677c011a9abda399ec8c4d",
-    1_567_298_545,
+    ("e86ee40d66677c011a9abda399ec8c4d", "073c3904dfbd3e141ff8aa01cfde6b15"),
+    (1_567_298_545, 264_923_200),
     mean=0.1307,
     deviation=0.3081,
 )
@@ -79,8 +81,8 @@ FASHION_MNIST = IdxSource(
         "bef4ecab320f06d8554ea6380940ec79",
         "bb300cfdad3c16e7a12a480ee83cd310",
     ),
-    "3236f6424fc25388b2834cb19942cf7e",
-    3_431_114_169,
+    ("3236f6424fc25388b2834cb19942cf7e", "8dea97a4e78c1bd1b5a6e8efbb870b6e"),
+    (3_431_114_169, 574_355_854),
 )
 
 
@@ -119,7 +121,7 @@ def load_idx_dataset(source: IdxSource, seed: Seed, data_dir: Path | None = None
         paths = [_find(source, home, part) for part in PARTS]
     images, labels = read_labelled(paths[0], paths[1], classes=10)
     test_images, test_labels = read_labelled(paths[2], paths[3], classes=10)
-    official = _check(source, paths, images, labels, test_images)
+    _check(source, paths, images, labels, test_images)
     order = generator(seed).permutation(len(labels))
     kept = len(labels) - max(1, round(len(labels) * VALIDATION_SHARE))
     return Dataset(
@@ -128,7 +130,7 @@ def load_idx_dataset(source: IdxSource, seed: Seed, data_dir: Path | None = None
         _split(source, images[order[kept:]], labels[order[kept:]]),
         _split(source, test_images, test_labels),
         outputs=10,
-        official=official,
+        official=_is_official(source, (images, test_images), (labels, test_labels)),
     )
 
 
@@ -162,12 +164,22 @@ def _find(source: IdxSource, home: Path, part: str) -> Path:
     )
 
 
-def _check(source: IdxSource, paths: list[Path], *arrays: NDArray[np.uint8]) -> bool:
-    """Refuse files that do not belong together; say whether those for training are the official ones."""
+def _digest(labels: NDArray[np.uint8]) -> str:
+    return hashlib.md5(labels.tobytes(), usedforsecurity=False).hexdigest()
+
+
+def _is_official(source: IdxSource, images: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.uint8]]) -> bool:
+    """Say whether these are the published samples; a sum of pixels does not tell their order."""
+    pixels = tuple(int(each.sum(dtype=np.int64)) for each in images)
+    return (tuple(map(_digest, labels)), pixels) == (source.labels_md5, source.pixels)
+
+
+def _check(source: IdxSource, paths: list[Path], *arrays: NDArray[np.uint8]) -> None:
+    """Refuse files that do not belong together."""
     images, labels, test_images = arrays
-    digest = hashlib.md5(labels.tobytes(), usedforsecurity=False).hexdigest()
+    digest = _digest(labels)
     for other in (MNIST, FASHION_MNIST):
-        if other.name != source.name and other.labels_md5 == digest:
+        if other.name != source.name and other.labels_md5[0] == digest:
             raise DataError(f"{paths[1]} belongs to {other.name}: expected {source.name}: name its own folder")
     if images.shape[1] != test_images.shape[1]:
         raise DataError(
@@ -176,7 +188,6 @@ def _check(source: IdxSource, paths: list[Path], *arrays: NDArray[np.uint8]) -> 
         )
     if len(images) < 2:
         raise DataError(f"{paths[0]} holds 1 image: expected at least 2, one to validate on: check the file")
-    return digest == source.labels_md5 and int(images.sum(dtype=np.int64)) == source.pixels
 
 
 def _split(source: IdxSource, images: NDArray[np.uint8], labels: NDArray[Any]) -> Split:

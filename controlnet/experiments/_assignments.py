@@ -51,6 +51,8 @@ def cut(text: str, option: str, form: str) -> tuple[str, str]:
     """
     path, equals, rest = text.partition("=")
     parts = [part.strip() for part in path.split(".")]
+    if not text.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise ConfigError(f"{option} {text!r}: expected text in UTF-8")
     # The name of an experiment is that of its file.
     if not equals or not all(parts) or parts[0] == "experiment" or "\n" in text:
         raise ConfigError(f"{option} {text!r}: expected {form}, in one line, with the name of a setting")

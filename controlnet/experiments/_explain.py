@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
 from msgspec import inspect
+
+MOST_MEANT = 4
+"""Settings that are offered in place of one that stands elsewhere."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -55,15 +58,40 @@ def explain(message: str, table: dict[str, Any], root: type, prefix: str = "") -
     kind, value = _descend(inspect.type_info(root), table, keys)
     path = ".".join(part for part in (prefix, *map(str, keys)) if part)
     if unknown := re.search(r"unknown field `(.*)`", text, re.DOTALL):
-        name, known = unknown[1], _fields(kind, value)
+        name, known = unknown[1], [each for each in _fields(kind, value) if each != "experiment"]
+        hint = _elsewhere(name, value, root) if not path else ""
+        hint = hint or suggestion(name, known) or f"; expected one of {', '.join(known)}"
         path = f"{path}.{name}" if path else name
-        hint = suggestion(name, known) or f"; expected one of {', '.join(known)}"
-        return f"{path}: unknown setting{hint}"
+        return f"{path if path.isprintable() else repr(path)}: unknown setting{hint}"
     if isinstance(kind, inspect.UnionType) and "Invalid value" in text and isinstance(value, str):
         path = path.removesuffix(".kind") + ".kind"
-    expected = _describe(kind) or text[0].lower() + text[1:]
+    expected = _describe(kind).removeprefix("a table with kind = " if path.endswith(".kind") else "")
+    expected = expected or text[0].lower() + text[1:]
     hint = suggestion(value, re.findall(r'"(.*?)"', expected)) if isinstance(value, str) else ""
     return f"{path or 'experiment'}: expected {expected}, got {json.dumps(value, default=str)}{hint}"
+
+
+def _elsewhere(name: str, table: Any, root: type) -> str:
+    """Say where a setting of this name, or the one that is given in an unknown table of this name, stands."""
+    if name == "methods":
+        return "; settings of one method alone stand in a file, else take --method NAME and its settings"
+    if suggestion(name, _fields(inspect.type_info(root), table)):
+        return ""
+    given = table.get(name) if isinstance(table, dict) else None
+    last = next(iter(given)) if isinstance(given, dict) and len(given) == 1 else name
+    paths = [path for path in dict.fromkeys(_paths(inspect.type_info(root))) if path.rpartition(".")[2] == last]
+    return f"; did you mean {' or '.join(map(repr, paths))}?" if 0 < len(paths) <= MOST_MEANT else ""
+
+
+def _paths(kind: Any, path: str = "") -> Iterator[str]:
+    """Give the paths of all settings that are no tables."""
+    members = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    tables = [each for each in members if isinstance(each, inspect.StructType)]
+    if not tables:
+        yield path
+    for each in tables:
+        for field in each.fields:
+            yield from _paths(field.type, f"{path}.{field.encode_name}" if path else field.encode_name)
 
 
 def _descend(kind: Any, value: Any, keys: list[int | str]) -> tuple[Any, Any]:

@@ -68,8 +68,10 @@ def read_experiment(experiment: str, above: tuple[str, ...] = ()) -> tuple[str, 
         raise ConfigError(f"base: {' -> '.join((*above, name))} leads back to itself")
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:
+        # Numbers of thousands of digits and lists as deep are not called errors of TOML.
+        reason = error if isinstance(error, tomllib.TOMLDecodeError) else "a number too long, or tables too deep"
+        raise ConfigError(f"{name}: not valid TOML: {reason}") from None
     if not isinstance(title := table.pop("title", ""), str):
         raise ConfigError(f"title: expected a string, got {title!r}")
     if "experiment" in table:

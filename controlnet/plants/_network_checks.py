@@ -102,6 +102,6 @@ def check_choices(network: DeepNetwork) -> None:
         if value is not None and not (np.isfinite(value) and value > 0):
             raise InputError(f"DeepNetwork.{name}: expected a number > 0, got {value!r}")
     if network.soma == "instantaneous" and network.feedback is None:
-        raise InputError("DeepNetwork: feedback through the Jacobian needs a dynamic soma")
+        raise InputError("DeepNetwork: feedback through the Jacobian needs a dynamic soma: change one of them")
     if network.soma == "instantaneous" and network.transmission == "delayed":
-        raise InputError("DeepNetwork: an instantaneous soma needs instantaneous transmission")
+        raise InputError("DeepNetwork: an instantaneous soma needs instantaneous transmission: change one of them")

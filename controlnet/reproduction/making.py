@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,15 @@ def make(
         yield todo[outcome.task.identity], outcome.error
 
 
-def check_samples(wanted: Sequence[Job], records: Iterable[Record], folder: Path, data_dir: Path | None) -> None:
+def check_samples(
+    wanted: Iterable[Mapping[str, Any]], records: Iterable[Record], folder: Path, data_dir: Path | None
+) -> None:
     """Refuse to add runs to those that learned other samples than those that are here.
 
     Parameters
     ----------
-    wanted : sequence of Job
-        What a table needs.
+    wanted : iterable of mapping
+        Settings of the runs to add, as stored.
     records : iterable of Record
         What there is.
     folder : Path
@@ -68,7 +70,7 @@ def check_samples(wanted: Sequence[Job], records: Iterable[Record], folder: Path
     OtherSamplesError
         If one of them did. Of each dataset the newest is looked at.
     """
-    kinds, samples = {kind(job.stored) for job in wanted}, Samples(data_dir)
+    kinds, samples = set(map(kind, wanted)), Samples(data_dir)
     told = [record for record in records if record.machine.get("samples") and kind_of(record) in kinds]
     newest = {json.dumps(record.settings["data"]): record for record in sorted(told, key=lambda each: each.time)}
     for record in newest.values():

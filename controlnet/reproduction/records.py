@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -247,11 +248,19 @@ def read_records(folder: Path) -> list[Record]:
     Raises
     ------
     StorageError
-        If a file is none, or the folder is a file.
+        If a file is none, or the folder is a file, or it or one below cannot be read.
     """
     if folder.is_file():
         raise StorageError(f"{folder} is a file: expected the folder of the records: name another one")
-    return [read_record(file) for file in sorted(folder.rglob("seed*-*epochs*.json"))]
+    with named_errors("read", folder):
+        files = [Path(place) / name for place, _, names in os.walk(folder, onerror=_refused) for name in names]
+    return [read_record(file) for file in sorted(files) if file.match("seed*-*epochs*.json")]
+
+
+def _refused(error: OSError) -> None:
+    """Go on only past a folder that is not there: what cannot be read may hold records."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def read_record(file: Path) -> Record:
@@ -294,6 +303,10 @@ def _fault(record: Record) -> str:
     """Say what is wrong with the numbers of a record; nothing if nothing is."""
     if record.epochs < 1:
         return f"epochs: expected 1 or more, got {record.epochs}"
+    for name in ("seed", "method"):
+        told = record.settings.get(name, own := getattr(record, name))
+        if own != told:
+            return f"{name}: expected {told!r:.40} as in settings, got {own!r:.40}"
     for name in HISTORY:
         value = record.result.get(name)
         # Not a number compares as false; True is no number either.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Generator, Iterator, Sequence
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that a scheduler has to answer."""
+
+GREETING_TIMEOUT = 5.0
+"""Seconds more that it has to greet once it is reached."""
 
 DIED = "the workers that had it died (killed, or out of memory): see what ended them"
 
@@ -132,12 +136,24 @@ def _client(scheduler: str, workers: int) -> Iterator[Client]:
             yield client
         return
     try:
+        asyncio.run(_reach(scheduler))
         client = Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"--scheduler {scheduler}: cannot connect: {reason}") from None
+        reason = " ".join(str(error).split()) or "what is there does not answer as a Dask scheduler does"
+        advice = "check the address, and that the scheduler is there"
+        raise ConfigError(f"--scheduler {scheduler}: cannot connect: {reason}: {advice}") from None
     with client:
         yield client
+
+
+async def _reach(scheduler: str) -> None:
+    """Greet a scheduler once: a client would wait for ever for a greeting that does not come."""
+    from distributed import Security
+    from distributed.comm.core import connect
+
+    greeting = connect(scheduler, timeout=CONNECT_TIMEOUT, **Security().get_connection_args("client"))
+    comm = await asyncio.wait_for(greeting, CONNECT_TIMEOUT + GREETING_TIMEOUT)
+    comm.abort()
 
 
 @contextmanager

@@ -124,7 +124,7 @@ class Journal:
         try:
             with named_errors("use", self._file):
                 yield
-        except (ValueError, KeyError, TypeError, AssertionError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AssertionError, AttributeError, RecursionError) as error:
             if isinstance(error, StorageError):
                 raise
             raise StorageError(f"{self._file} is damaged ({error!r:.60}): choose another folder") from error

@@ -14,7 +14,7 @@ from ..errors import ContinuationError, FolderInUseError, OtherSamplesError, Sto
 from ..experiments.config import from_stored
 from ..experiments.running import train_in
 from ..experiments.watching import Remarks
-from ..storage import RUN_FILE, Run, claim_folder, read_run
+from ..storage import RUN_FILE, Run, claim_folder, read_run, set_aside
 from .samples import Samples
 
 PAUSE = 0.5
@@ -104,8 +104,8 @@ def finished(folder: Path, stored: Mapping[str, Any], samples: Samples | None = 
     return run.summary
 
 
-def _kept(folder: Path, stored: Mapping[str, Any], tell: bool = False) -> Run | None:
-    """Give the run of these settings that a folder holds; if it holds something else, that may be told."""
+def _kept(folder: Path, stored: Mapping[str, Any], clear: bool = False) -> Run | None:
+    """Give the run of these settings that a folder holds; if it holds something else, that may be put aside."""
     if not (folder / RUN_FILE).exists():
         return None
     try:
@@ -118,9 +118,14 @@ def _kept(folder: Path, stored: Mapping[str, Any], tell: bool = False) -> Run | 
     except (StorageError, AttributeError):
         # A file of somebody else's may hold anything as settings.
         pass
-    if tell:
-        print(f"{folder / RUN_FILE} is no whole run of these settings: it is begun again", file=sys.stderr, flush=True)
+    if clear:
+        _begin_again(folder, f"{folder / RUN_FILE} is no whole run of these settings")
     return None
+
+
+def _begin_again(folder: Path, reason: str) -> None:
+    """Put aside what a folder holds, and tell so."""
+    print(f"{reason}: it is kept as {set_aside(folder).name} and begun again", file=sys.stderr, flush=True)
 
 
 def perform(
@@ -172,12 +177,11 @@ def perform(
                 if (summary := finished(folder, stored, samples)) is not None:
                     break
                 try:
-                    return train(_kept(folder, stored, tell=True))
+                    return train(_kept(folder, stored, clear=True))
                 except OtherSamplesError:
                     raise
                 except ContinuationError as error:
-                    reason = str(error).rpartition(": `")[0]
-                    print(f"{reason}: it is begun again", file=sys.stderr, flush=True)
+                    _begin_again(folder, str(error).rpartition(": `")[0])
                     return train(None)
         except FolderInUseError:
             time.sleep(PAUSE)
