@@ -217,22 +217,34 @@ def test_series_cover_three_decades() -> None:
 
 def test_growth_writes_a_table_and_two_pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     points = [(n, Size(steps=n, batch=n, widths=(5, 4, 3))) for n in (16, 64, 256)]
-    monkeypatch.setattr(growth_module, "SERIES", {"steps": points, "samples": points})
+    monkeypatch.setattr(growth_module, "SERIES", {"steps": points, "parameters": points})
     monkeypatch.setattr(growth_module, "dfc", work.backprop)  # nothing to compile
     result = bench("--quick", "--growth", str(tmp_path / "new"), "--json")
     assert result.exit_code == 0
     found = json.loads(result.stdout)
-    assert [series["name"] for series in found["series"]] == ["steps", "samples"]
-    assert found["memory"]["grown_mb"] is not None
+    assert [series["name"] for series in found["series"]] == ["steps", "parameters"]
+    assert found["memory"]["grown_mb"] is not None and found["memory"]["met_by_parameters"] is not None
     assert {Path(file).name for file in found["files"]} == {"growth.csv", "growth.svg", "growth.png"}
     assert all(Path(file).stat().st_size > 0 for file in found["files"])
-    assert len((tmp_path / "new" / "growth.csv").read_text().splitlines()) == 1 + 2 * 3 + 3
+    assert len((tmp_path / "new" / "growth.csv").read_text().splitlines()) == 1 + 2 * 3 + 3 + 2 * 2
 
 
 def test_growth_is_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     series = [Series("steps", (10, 100, 1000), (0.1, 1.0, 10.0)), Series("samples", (1, 10, 100), (1.0, 2.0, 4.0))]
-    monkeypatch.setattr(growth_module, "grow", lambda *args, **options: Growth(series, {10: 1.0, 1000: 30.0}))
+    peaks = {1000: (1.0, 2.0), 10000: (3.0, 2.5)}
+    monkeypatch.setattr(growth_module, "grow", lambda *args, **options: Growth(series, {10: 1.0, 1000: 30.0}, peaks))
     printed = bench("--growth", str(tmp_path)).stdout
     assert re.search(r"steps +10 +1000 +1\.00 +0\.8 to 1\.1 +met", printed)
     assert re.search(r"samples .* 0\.30 .* missed", printed)
     assert "+29.0 MB, at most 5: missed" in printed and "growth.png" in printed
+    assert "memory of 1000 parameters: 1.0 MB, at most 2.0: met" in printed
+    assert "memory of 10000 parameters: 3.0 MB, at most 2.5: missed" in printed
+
+
+def test_the_bound_of_the_memory_holds_for_a_small_network() -> None:
+    number, size = growth_module.SERIES["parameters"][0]
+    assert number == 979 and growth_module.most_memory_mb(size) == pytest.approx(
+        8 * (979 * 6 + 72 * 48 * 32) / 2**20, rel=1e-12
+    )
+    peak = peak_memory(work.dfc, size)
+    assert peak is None or peak.above_mb < growth_module.most_memory_mb(size)

@@ -104,3 +104,7 @@ def show_growth(growth: Mapping[str, Any]) -> None:
         least, *_, most = memory["mb_by_steps"]
         words = f"memory from {least} to {most} steps: {memory['grown_mb']:+.1f} MB, "
         console.print(words + f"at most {memory['bound_mb']:g}: {VERDICTS[memory['met']]}", highlight=False)
+    for number, peak in memory["mb_by_parameters"].items():
+        most = memory["bound_mb_by_parameters"][number]
+        words = f"memory of {number} parameters: {peak:.1f} MB, at most {most:.1f}: "
+        console.print(words + VERDICTS[peak <= most], highlight=False)

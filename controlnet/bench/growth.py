@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._parallel import one_blas_thread
+from .._parallel import BLOCK, one_blas_thread
 from ..pictures.files import write as write_picture
 from ..pictures.look import empty_figure, tidy
 from ..pictures.table import Table
@@ -18,6 +18,7 @@ from .memory import peak_memory
 from .work import Size, dfc
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SMALL = (64, 32, 32, 10)
@@ -25,6 +26,8 @@ LOWEST, HIGHEST = 0.8, 1.1
 """Bounds of the exponent: below, something of fixed size rules; above, the work grows faster than what is asked for."""
 MOST_MB = 5.0
 """Most that memory may grow with the number of steps."""
+SIGNALS = 72
+"""Numbers that a minibatch of continuous DFC holds at most for each neuron and sample."""
 EFFORT, QUICK = Effort(3, 20, 0.5), Effort(1, 5, 0.1)
 
 
@@ -47,6 +50,23 @@ SERIES: dict[str, list[tuple[int, Size]]] = {
     ],
 }
 """Number and size of each point, by what grows."""
+
+
+def most_memory_mb(size: Size) -> float:
+    """Give what a minibatch may take above program and weights in double precision: 8 (P (4 + B / 16) + 72 N B) bytes.
+
+    Parameters
+    ----------
+    size : Size
+        P weights and biases of N neurons, B samples; the number of steps does not count.
+
+    Returns
+    -------
+    float
+        Memory in MB.
+    """
+    parameters, neurons = _count(size.widths), sum(size.widths[1:])
+    return 8 * (parameters * (4 + size.batch / BLOCK) + SIGNALS * neurons * size.batch) / 2**20
 
 
 class Series(NamedTuple):
@@ -86,16 +106,24 @@ class Growth(NamedTuple):
         Time against steps, samples and parameters.
     memory_mb : dict
         Peak memory above program and data by number of steps; empty where the system does not tell.
+    network_mb : dict
+        The same by number of parameters, and the most that it may be.
     """
 
     series: list[Series]
     memory_mb: dict[int, float]
+    network_mb: dict[int, tuple[float, float]]
 
     @property
     def grown_mb(self) -> float | None:
         """What the most steps take above the fewest."""
         values = list(self.memory_mb.values())
         return values[-1] - values[0] if values else None
+
+    @property
+    def within(self) -> bool | None:
+        """Whether memory keeps within its bound for every number of parameters; None if nothing was measured."""
+        return all(peak <= most for peak, most in self.network_mb.values()) if self.network_mb else None
 
     def as_dict(self) -> dict[str, Any]:
         """Give plain values.
@@ -114,6 +142,9 @@ class Growth(NamedTuple):
                 "grown_mb": grown,
                 "bound_mb": MOST_MB,
                 "met": None if grown is None else grown <= MOST_MB,
+                "mb_by_parameters": {number: peak for number, (peak, _) in self.network_mb.items()},
+                "bound_mb_by_parameters": {number: most for number, (_, most) in self.network_mb.items()},
+                "met_by_parameters": self.within,
             },
         }
 
@@ -171,9 +202,16 @@ def grow(threads: int | None = None, *, quick: bool = False, on_series: Callable
         measured.append(Series(name, tuple(number for number, _ in points), tuple(seconds)))
     if on_series is not None:
         on_series("memory")
-    ends = [SERIES["steps"][i] for i in (0, len(SERIES["steps"]) // 2, -1)]
-    peaks = {number: peak_memory(dfc, size._replace(threads=threads)) for number, size in ends}
-    return Growth(measured, {number: peak.above_mb for number, peak in peaks.items() if peak is not None})
+    by_steps = _peaks([SERIES["steps"][i] for i in (0, len(SERIES["steps"]) // 2, -1)], threads)
+    by_parameters = _peaks(SERIES["parameters"][::2], threads)
+    most = {number: most_memory_mb(size) for number, size in SERIES["parameters"]}
+    return Growth(measured, by_steps, {number: (peak, most[number]) for number, peak in by_parameters.items()})
+
+
+def _peaks(points: Sequence[tuple[int, Size]], threads: int | None) -> dict[int, float]:
+    """Give the peak memory above program and data of each point; nothing where the system does not tell."""
+    peaks = {number: peak_memory(dfc, size._replace(threads=threads)) for number, size in points}
+    return {number: peak.above_mb for number, peak in peaks.items() if peak is not None}
 
 
 def write(growth: Growth, folder: Path) -> list[Path]:
@@ -197,6 +235,9 @@ def write(growth: Growth, folder: Path) -> list[Path]:
             table.add(quantity="seconds", of=each.name, number=number, value=seconds)
     for steps, megabytes in growth.memory_mb.items():
         table.add(quantity="megabytes", of="steps", number=steps, value=megabytes)
+    for parameters, pair in growth.network_mb.items():
+        for quantity, value in zip(("megabytes", "most megabytes"), pair, strict=True):
+            table.add(quantity=quantity, of="parameters", number=parameters, value=value)
     return write_picture(folder, "growth", draw(growth), table, ("svg", "png"))
 
 
@@ -213,8 +254,8 @@ def draw(growth: Growth) -> Figure:
     Figure
         A Matplotlib figure that belongs to no window.
     """
-    figure = empty_figure(10, 3.1, "continuous DFC: growth of time, fitted to the last decade, and of memory")
-    axes = figure.subplots(1, len(growth.series) + 1)
+    figure = empty_figure(12, 3.1, "continuous DFC: growth of time, fitted to the last decade, and of memory")
+    axes = figure.subplots(1, len(growth.series) + 2)
     for axis, each in zip(axes, growth.series, strict=False):
         axis.loglog(each.numbers, each.seconds, "o", markersize=4)
         slope, offset = _fit(each.numbers, each.seconds)
@@ -224,9 +265,20 @@ def draw(growth: Growth) -> Figure:
         axis.set_xlabel(each.name)
     axes[0].set_ylabel("seconds")
     peaks = list(growth.memory_mb.values())
-    axes[-1].semilogx(list(growth.memory_mb), peaks, "o-", markersize=4, linewidth=1.2)
-    axes[-1].set_ylim(0, 1.5 * max(peaks, default=1))
-    axes[-1].set_xlabel("steps")
-    axes[-1].set_title("peak memory, MB", fontsize=10)
+    axes[-2].semilogx(list(growth.memory_mb), peaks, "o-", markersize=4, linewidth=1.2)
+    axes[-2].set_ylim(0, 1.5 * max(peaks, default=1))
+    axes[-2].set_xlabel("steps")
+    axes[-2].set_ylabel("MB")
+    axes[-2].set_title("peak memory", fontsize=10)
+    _draw_network(axes[-1], growth.network_mb)
     tidy(axes)
     return figure
+
+
+def _draw_network(axis: Axes, network_mb: dict[int, tuple[float, float]]) -> None:
+    """Draw memory against parameters, beside the most that it may be."""
+    numbers, pairs = list(network_mb), np.array(list(network_mb.values())).reshape(-1, 2)
+    axis.loglog(numbers, pairs[:, 0], "o", markersize=4)
+    axis.loglog(numbers, pairs[:, 1], linewidth=1.2)
+    axis.set_xlabel("parameters")
+    axis.set_title("memory and bound", fontsize=10)
