@@ -10,6 +10,7 @@ import numpy as np
 from ._parallel import cut, in_parallel
 from .activations import rate
 from .base import Array
+from .errors import DimensionError
 
 
 def feed_forward(
@@ -32,8 +33,15 @@ def feed_forward(
     -------
     tuple of list of array (batch, n_i)
         v_i = W_i r_{i-1} + b_i + shift_i and r_i = phi_i(v_i), by layer.
+
+    Raises
+    ------
+    DimensionError
+        If the inputs are no batch for this network.
     """
     inputs = np.asarray(inputs, network.dtype)
+    if inputs.ndim != 2 or inputs.shape[1] != network.nexogenous:
+        raise DimensionError(f"inputs: expected shape (batch, {network.nexogenous}), got {inputs.shape}")
     cost = len(inputs) * sum(weight.size for weight in network.weights)
     voltages, rates = ([np.empty((len(inputs), len(b)), b.dtype) for b in network.biases] for _ in range(2))
 

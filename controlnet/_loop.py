@@ -228,4 +228,7 @@ def _reason(error: Exception) -> str:
     causes = ("Cannot", "NameError", "Unknown", "Untyped", "Invalid", "Use of", "No implementation", "No conversion")
     cause = [line for line in lines if line.startswith(causes)][-1:] or lines[:1]
     places = [line.rstrip(":") for line in lines if line.startswith("File ")]
-    return " ".join([*cause, *places[:1]])
+    # Numba names the place of the call, not the function that it does not know.
+    unknown = any("Untyped global" in line for line in cause)
+    hint = ["- is every function of the parts marked with @kernel?"] if unknown else []
+    return " ".join([*cause, *places[:1], *hint])

@@ -8,7 +8,7 @@ import numpy as np
 
 from ._arguments import check_batch
 from ._blocks import make_block
-from .errors import InputError
+from .errors import DimensionError, InputError
 from .integrators import close, slope
 from .linear_loop import linear_loop
 
@@ -116,6 +116,8 @@ class _Wires:
                 "transmission, or an algebraic loop in continuous time"
             )
         problem = check_batch(loop.plant, np.zeros(loop.plant.noutputs), inputs, 1)
+        if problem.inputs.shape[1] != 1:
+            raise DimensionError(f"inputs: expected those of one sample, got {problem.inputs.shape[1]}")
         self.system, self.block = loop.system, make_block(loop, problem, slice(0, 1), None)
         self.block.w[:] = problem.inputs[0].T
         self.system.set_input(self.block.w, self.block.p)

@@ -92,6 +92,30 @@ class Equilibrium:
         return self.part(slice(index, index + 1))
 
 
+def require_fitting(steady: Equilibrium, loop: ClosedLoop) -> None:
+    """Raise if steady states cannot be those of a loop.
+
+    Parameters
+    ----------
+    steady : Equilibrium
+        What ``loop.equilibrium`` gave.
+    loop : ClosedLoop
+        The loop.
+
+    Raises
+    ------
+    DimensionError
+        If they are of a plant of another size.
+    """
+    plant = loop.plant
+    expected = {"x": plant.nstates, "u": plant.ninputs, "y": plant.noutputs, "inputs": plant.nexogenous}
+    for name, width in expected.items():
+        if (found := getattr(steady, name).shape[1]) != width:
+            raise DimensionError(
+                f"steady.{name}: expected {width} numbers a sample, got {found}: take what this loop's equilibrium gave"
+            )
+
+
 def solve(
     loop: ClosedLoop,
     reference: Array,
@@ -115,7 +139,8 @@ def solve(
     guess : array (batch, ninputs), optional
         Control from which to start; zeros if not given.
     tolerance : float or array (batch,), optional
-        Largest residual that counts as zero; 1e-10, or 1e-5 for float32, if not given.
+        Largest residual that counts as zero; 1e-10, or 1e-5 for float32, if not given, and what rounding leaves of a
+        reference of thousands.
     max_iterations : int
         Most steps of continuation, before Broyden's method takes over and again if it fails.
     threads : int, optional
@@ -135,7 +160,9 @@ def solve(
     """
     dtype = loop.plant.dtype
     if tolerance is None:
-        tolerance = 1e-10 if dtype == np.float64 else 1e-5
+        # References of thousands are not met more closely than rounding allows.
+        largest = np.abs(reference).max(axis=1, initial=0)
+        tolerance = np.maximum(1e-10 if dtype == np.float64 else 1e-5, 32 * np.finfo(dtype).eps * largest)
     if np.shape(tolerance) not in ((), reference.shape[:1]):
         raise DimensionError(f"tolerance: expected a number or shape {reference.shape[:1]}, got {np.shape(tolerance)}")
     if not np.all(np.asarray(tolerance) > 0) or max_iterations < 1:

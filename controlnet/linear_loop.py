@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .equilibrium import require_fitting
 from .errors import InputError
 from .integrators import AbstractRungeKutta, Sequential
 from .linear import Linear, controller_step, linear_controller
@@ -104,6 +105,7 @@ def linear_loop(loop: ClosedLoop, steady: Equilibrium, minimal: bool = False) ->
             f"{type(loop.plant).__name__}: delayed transmission exists from step to step only; linearise its steps "
             "(analysis.step_matrices), or the network with instantaneous transmission"
         )
+    require_fitting(steady, loop)
     e = loop.comparator.compare(steady.reference, steady.y)
     linearize = loop.plant.linearize_minimal if minimal else loop.plant.linearize
     return LinearLoop(
@@ -168,6 +170,7 @@ def step_matrices(loop: ClosedLoop, steady: Equilibrium, dt: float) -> Array:
     if isinstance(integrator, AbstractRungeKutta):
         return _runge_kutta(integrator, linear_loop(loop, steady).closed().A, dt)
     if isinstance(integrator, Sequential):
+        require_fitting(steady, loop)
         return _sequential(loop, integrator, steady, dt)
     raise InputError(f"{type(integrator).__name__}: expected Sequential or a Runge-Kutta method to linearise a step")
 

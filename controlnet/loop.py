@@ -31,6 +31,15 @@ if TYPE_CHECKING:
     from .equilibrium import Equilibrium
 
 
+PARTS = {
+    "plant": AbstractPlant,
+    "controller": AbstractController,
+    "integrator": AbstractIntegrator,
+    "law": AbstractLaw,
+    "comparator": AbstractComparator,
+}
+
+
 @dataclass(frozen=True, eq=False)
 class ClosedLoop:
     """A plant under control: e = compare(r, y), u = controller(e), y = plant(u).
@@ -66,6 +75,9 @@ class ClosedLoop:
     compiled: bool = True
 
     def __post_init__(self) -> None:
+        for name, kind in PARTS.items():
+            if not isinstance(part := getattr(self, name), kind):
+                raise InputError(f"ClosedLoop.{name}: expected an instance of {kind.__name__}, got {part!r:.60}")
         plant = self.plant
         if plant.ninputs != plant.noutputs:
             raise DimensionError(

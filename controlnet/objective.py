@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._check import all_finite
 from ._forward import feed_forward
 from .base import Array
 from .errors import DimensionError, InputError
@@ -153,9 +154,16 @@ class Lesson:
     extend: float | None = None
 
     def __post_init__(self) -> None:
-        inputs, labels = np.shape(self.inputs), np.shape(self.labels)
-        if len(inputs) != 2 or inputs[:1] != labels[:1]:
-            raise DimensionError(f"Lesson: expected inputs (batch, n_0) and as many labels, got {inputs} and {labels}")
+        if not hasattr(self.plant, "weights"):
+            raise InputError(f"Lesson: expected a DeepNetwork as plant, got {type(self.plant).__name__}")
+        for name in ("inputs", "labels"):
+            array = np.asarray(getattr(self, name))
+            if array.dtype.kind == "f" and not all_finite(array):
+                raise InputError(f"Lesson: {name} hold a NaN or an infinity: expected finite numbers")
+            object.__setattr__(self, name, array)
+        n, inputs, labels = self.plant.nexogenous, self.inputs.shape, self.labels.shape
+        if len(inputs) != 2 or inputs[1] != n or inputs[:1] != labels[:1]:
+            raise DimensionError(f"Lesson: expected inputs (batch, {n}) and as many labels, got {inputs} and {labels}")
 
     def require(self, plant: Any) -> None:
         """Raise unless this lesson is for a plant as it is now.

@@ -223,6 +223,8 @@ def test_inputs_are_zero_if_not_given() -> None:
     assert not np.allclose(plain.dynamics(0, s, r[:2]), other.dynamics(0, s, r[:2]))
     with pytest.raises(DimensionError, match=r"inputs: expected shape \(3,\)"):
         network_loop().to_control(np.zeros(2))
+    with pytest.raises(DimensionError, match="inputs: expected those of one sample, got 4"):
+        network_loop().to_control(np.zeros((4, 3)))
 
 
 def test_steady_state_of_python_control() -> None:

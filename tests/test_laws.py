@@ -18,7 +18,7 @@ from controlnet.analysis import angle, angles_by_layer
 from controlnet.base import AbstractLaw, Array, Parameters
 from controlnet.controllers import PI, Integral
 from controlnet.errors import DimensionError, InputError
-from controlnet.plants import DeepNetwork
+from controlnet.plants import DeepNetwork, LinearPlant
 
 LOSSES = {
     "mse": MeanSquaredError(),
@@ -297,6 +297,25 @@ def test_a_law_refuses_inputs_that_vary_in_time() -> None:
     loop = ClosedLoop(DeepNetwork.initialize((3, 2)), PI(), law=DFC(), compiled=False)
     with pytest.raises(InputError, match="constant in time"):
         loop.simulate([0.0, 0.0], inputs=np.zeros((6, 1, 3)), steps=5)
+
+
+@pytest.mark.parametrize("name", ["inputs", "labels"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_lesson_holds_finite_numbers(name: str, value: float) -> None:
+    given = {"inputs": np.zeros((5, 3)), "labels": np.zeros((5, 2))}
+    given[name][3, 1] = value
+    with pytest.raises(InputError, match=f"Lesson: {name} hold a NaN or an infinity"):
+        Lesson(DeepNetwork.initialize([3, 4, 2]), given["inputs"], given["labels"], Nudged(MeanSquaredError()))
+
+
+def test_a_lesson_is_for_a_network_of_the_width_of_its_inputs() -> None:
+    net, objective = DeepNetwork.initialize([3, 4, 2]), Nudged(MeanSquaredError())
+    with pytest.raises(DimensionError, match=r"Lesson: expected inputs \(batch, 3\) and as many labels, got \(5, 4\)"):
+        Lesson(net, np.zeros((5, 4)), np.zeros((5, 2)), objective)
+    with pytest.raises(InputError, match="Lesson: expected a DeepNetwork as plant, got LinearPlant"):
+        Lesson(LinearPlant([[-1.0]], [1.0], [1.0]), np.zeros((5, 1)), np.zeros((5, 1)), objective)
+    plain, listed = (Lesson(net, give([[0.1, 0.2, 0.3]]), give([[0.5, 1.0]]), objective) for give in (np.array, list))
+    assert np.array_equal(plain.reference, listed.reference)
 
 
 def test_a_lesson_is_for_one_state_of_the_network() -> None:

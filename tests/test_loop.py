@@ -219,6 +219,21 @@ def test_bad_arguments(options: dict[str, Any], error: type[Exception], message:
         SWINGING.simulate(**{"reference": [0.5], "dt": 0.1, "steps": 5, **options})
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        ("plant", Pendulum, "plant: expected an instance of AbstractPlant, got <class"),
+        ("controller", PI, "controller: expected an instance of AbstractController, got <class"),
+        ("integrator", "rk4", "integrator: expected an instance of AbstractIntegrator, got 'rk4'"),
+        ("law", "dfc", "law: expected an instance of AbstractLaw, got 'dfc'"),
+        ("comparator", None, "comparator: expected an instance of AbstractComparator, got None"),
+    ],
+)
+def test_what_is_no_part_is_named(part: str, value: Any, words: str) -> None:
+    with pytest.raises(InputError, match=f"ClosedLoop.{words}"):
+        ClosedLoop(**{"plant": Pendulum(), "controller": PI(), part: value})
+
+
 def test_as_many_inputs_as_outputs() -> None:
     plant = LinearPlant(np.eye(2), np.ones((2, 1)), np.eye(2))
     with pytest.raises(DimensionError, match="LinearPlant: expected as many .* got 1 inputs and 2 outputs"):

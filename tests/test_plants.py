@@ -157,6 +157,25 @@ def test_feedback_and_its_noise(feedback: str) -> None:
     assert np.array_equal(noisy.feedback[-1], np.eye(20))
 
 
+def test_parameters_take_the_precision_of_the_network() -> None:
+    for dtype, other in ((np.float64, np.float32), (np.float32, np.float64)):
+        net = DeepNetwork.initialize([3, 4, 2], dtype=dtype)
+        changed = net.with_parameters({"W0": net.weights[0].astype(other)})
+        assert changed.dtype == dtype and {array.dtype for array in changed.parameters.values()} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("inputs", [np.zeros(3), np.zeros((5, 4)), np.zeros((5, 3, 1))])
+def test_inputs_that_are_no_batch_for_a_network_are_named(inputs: Array) -> None:
+    net = DeepNetwork.initialize([3, 4, 2])
+    with pytest.raises(DimensionError, match=r"inputs: expected shape \(batch, 3\), got \("):
+        net.predict(inputs)
+
+
+def test_a_column_and_a_row_may_be_given_as_vectors() -> None:
+    short, full = LinearPlant([[0, 1], [-2, -3]], [0, 1], [1, 0]), LinearPlant([[0, 1], [-2, -3]], [[0], [1]], [[1, 0]])
+    assert np.array_equal(short.B, full.B) and np.array_equal(short.C, full.C) and np.array_equal(short.D, full.D)
+
+
 def test_with_parameters_replaces_only_what_is_named() -> None:
     net, new = network(), np.full((4, 3), 7.0)
     changed = net.with_parameters({"W0": new})

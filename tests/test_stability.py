@@ -24,7 +24,7 @@ from controlnet.analysis import (
 from controlnet.base import AbstractPlant, Array
 from controlnet.controllers import PI, PID, Integral, Proportional
 from controlnet.equilibrium import Equilibrium
-from controlnet.errors import InputError
+from controlnet.errors import DimensionError, InputError
 from controlnet.integrators import RK4, Euler, Sequential
 from controlnet.linear_loop import linear_loop, step_matrices
 from controlnet.plants import DeepNetwork, LinearPlant, Pendulum
@@ -143,9 +143,60 @@ def test_the_step_size_is_checked_even_if_nothing_converged(dt: float) -> None:
         stability(loop, steady.part(slice(0)), dt)
 
 
+@pytest.mark.parametrize(
+    ("pid", "same"),
+    [
+        (PID(k_p=1.0, k_i=2.0), PI(k_p=1.0, k_i=2.0)),
+        (PID(k_p=1.0), Proportional(k_p=1.0)),
+        (PID(k_p=0.0, k_i=2.0), Integral(k_i=2.0)),
+    ],
+    ids=["PI", "P", "I"],
+)
+def test_a_pid_without_a_gain_is_the_controller_without_that_part(pid: PID, same: Any) -> None:
+    plant = LinearPlant([[0, 1], [-2, -3]], [0, 1], [1, 0])
+    loops = [ClosedLoop(plant, controller, RK4()) for controller in (pid, same)]
+    one, other = (stability(loop, loop.equilibrium([1.0]), dt=0.02) for loop in loops)
+    np.testing.assert_allclose(np.sort(one.eigenvalues), np.sort(other.eigenvalues), atol=1e-6)
+    np.testing.assert_allclose(one.radius, other.radius, rtol=1e-9)
+    assert one.stable.all()
+    for name in ("gain", "leak"):
+        found = [getattr(margins(loop, loop.equilibrium([1.0])), name) for loop in loops]
+        np.testing.assert_allclose(*found, rtol=1e-6)
+
+
+def test_a_derivative_alone_has_a_pole_for_its_filter_and_no_leak() -> None:
+    plant = LinearPlant([[0, 1], [-2, -3]], [0, 1], [1, 0])
+    loop = ClosedLoop(plant, PID(k_p=1.0, k_d=0.5, derivative_filter=0.1), RK4())
+    steady, s = loop.equilibrium([1.0]), control.tf("s")
+    poles = control.feedback((1 + 0.5 * s / (1 + 0.1 * s)) / (s**2 + 3 * s + 2)).poles()
+    np.testing.assert_allclose(np.sort(stability(loop, steady).eigenvalues[0]), np.sort(poles), atol=1e-6)
+    assert margins(loop, steady).leak[0] == np.inf
+
+
+def test_a_gain_margin_does_not_step_over_gains_that_are_unstable() -> None:
+    """Stable up to 5.58 times the gain, and again from 8.50 times on."""
+    s = control.tf("s")
+    plant = control.ss((s + 1) ** 2 / (s + 0.1105) ** 3)
+    loop = ClosedLoop(LinearPlant(plant.A, plant.B, plant.C), Proportional(0.01067), RK4())
+    found = margins(loop, loop.equilibrium([1.0])).gain[0]
+    least = min(control.stability_margins(0.01067 * plant, returnall=True)[0])
+    assert found == pytest.approx(least, rel=1e-3) and found < 6
+
+
+def test_steady_states_of_another_plant_are_refused() -> None:
+    loop, other = (ClosedLoop(DeepNetwork.initialize([4, n, 3]), PI(k_p=1.0, leak=0.1), Sequential()) for n in (6, 7))
+    steady = other.equilibrium(np.zeros((2, 3)), inputs=np.ones((2, 4)))
+    asks: tuple[Any, ...] = (stability, separated_eigenvalues, margins, lambda *given: step_matrices(*given, 0.02))
+    for ask in asks:
+        with pytest.raises(DimensionError, match="steady.x: expected 9 numbers a sample, got 10"):
+            ask(loop, steady)
+    with pytest.raises(DimensionError, match="steady.x"):
+        loop.linearize(steady)
+
+
 def test_an_eigenvalue_of_zero_is_marginal() -> None:
     """Rounding does not decide."""
-    loop = ClosedLoop(LinearPlant([[-1.0]], [[1.0]], [[1.0]]), PID(k_p=1.0, k_i=1.0), RK4())
+    loop = ClosedLoop(LinearPlant([[-1.0]], [[1.0]], [[1.0]]), PI(k_p=1.0, k_i=0.0), RK4())
     found = stability(loop, loop.equilibrium([1.0]))
     assert found.marginal.all() and not found.stable.any()
     assert found.verdict() == "of 1 samples 0 stable, 1 marginal (an eigenvalue is zero)"

@@ -17,8 +17,10 @@ from ..linear_loop import LinearLoop, linear_loop
 from ..loop import ClosedLoop
 from .stability import spectral_abscissa, stability
 
-LARGEST_CHANGE = 1e3
-"""Factor of the gains, and change of the leak, up to which a margin is looked for."""
+LARGEST_CHANGE, SMALLEST_CHANGE = 1e3, 1e-3
+"""Factor of the gains, and change of the leak, up to which a margin is looked for; first change of the leak."""
+STEP = 1.1
+"""Ratio of the changes that are looked at before bisection."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +30,9 @@ class Margins:
     Parameters
     ----------
     gain : array (batch,)
-        Largest factor > 1 of all the controller's gains that leaves it stable; inf if none up to 1000 does not.
+        Factor > 1 of all the controller's gains up to which it is stable; inf if up to 1000.
     leak : array (batch,)
-        How much smaller the leak may be: dz/dt gains + margin u; inf if more than 1000.
+        How much smaller the leak may be: dz/dt gains + margin u; inf if more than 1000, or nothing integrates.
     """
 
     gain: Array
@@ -50,7 +52,8 @@ def margins(loop: ClosedLoop, steady: Equilibrium) -> Margins:
     Returns
     -------
     Margins
-        The margins by bisection to four digits.
+        The margins to four digits, by bisection of the first step of a tenth at whose end the loop is unstable: a loop
+        that is unstable only for changes between two such ends counts as stable there.
 
     Raises
     ------
@@ -71,10 +74,12 @@ def _scaled(parts: LinearLoop, scale: float) -> LinearLoop:
 
 
 def _shifted(parts: LinearLoop, shift: float) -> LinearLoop:
-    """Let the controller's state gain the control times the shift, which is a leak that much smaller."""
+    """Let the integral part gain the control times the shift, which is a leak that much smaller."""
     A, B, C, D, _ = parts.controller
-    more = A.shape[1] - C.shape[1]
-    if more < 0:
+    n = C.shape[1]
+    more = A.shape[1] - n
+    # An integral part comes first in the state, and into the control as it is.
+    if more < 0 or not np.allclose(C[:, :, :n], np.eye(n)):
         return parts
     C, D = (np.pad(each, ((0, 0), (0, more), (0, 0))) for each in (C, D))
     return replace(parts, controller=parts.controller._replace(A=A + shift * C, B=B + shift * D))
@@ -88,12 +93,11 @@ def _largest(change: Callable[[float], LinearLoop], start: float) -> float:
 
     if not stable(start):
         return np.nan
-    low, step = start, 1e-3
-    while stable(start + step):
-        low, step = start + step, 2 * step
-        if step > LARGEST_CHANGE:
+    low, high = start, max(STEP * start, SMALLEST_CHANGE)
+    while stable(high):
+        low, high = high, STEP * high
+        if high > LARGEST_CHANGE:
             return np.inf
-    high = start + step
     while high - low > 1e-4 * (high - start):
         middle = (low + high) / 2
         low, high = (middle, high) if stable(middle) else (low, middle)

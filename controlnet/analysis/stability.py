@@ -10,7 +10,7 @@ import numpy as np
 
 from .._parallel import on_threads
 from ..base import Array
-from ..equilibrium import Equilibrium
+from ..equilibrium import Equilibrium, require_fitting
 from ..errors import InputError
 from ..linear_loop import linear_loop, step_matrices
 from ..loop import ClosedLoop
@@ -121,7 +121,7 @@ class Stability:
     def marginal(self) -> Array:
         """Where the rightmost eigenvalue is zero, rounding aside (batch,) of bool.
 
-        A softmax without leak leaves the common shift of all controls alone, an unused state of a controller itself.
+        A softmax without leak leaves the common shift of all controls alone, `PI` with k_i = 0 its own state.
         """
         largest = np.abs(self.eigenvalues).max(axis=1, initial=0)
         return np.asarray(self.converged & (np.abs(self.max_real_eigenvalue) <= ROUNDING * largest))
@@ -233,6 +233,7 @@ def separated_eigenvalues(loop: ClosedLoop, steady: Equilibrium, threads: int | 
     array (batch, n_L)
         Complex eigenvalues; NaN where there is no steady state.
     """
+    require_fitting(steady, loop)
     a, b = loop.controller.steady_relation()
     rests, eye = loop.plant.rests(steady.inputs), np.eye(loop.plant.noutputs)
     found = np.full(steady.u.shape, np.nan, complex)

@@ -34,30 +34,38 @@ def _clip(value: float, q: PIDParams) -> float:
 
 @kernel
 def _unlimited(i: int, b: int, z: Array, e: Array, q: PIDParams) -> float:
-    derivative = q.filter_rate * (e[i, b] - z[e.shape[0] + i, b])
-    return z[i, b] + q.k_p * e[i, b] + q.k_d * derivative
+    value = q.k_p * e[i, b]
+    if q.k_i != 0:
+        value += z[i, b]
+    if q.k_d != 0:
+        value += q.k_d * q.filter_rate * (e[i, b] - z[z.shape[0] - e.shape[0] + i, b])
+    return value
 
 
 @kernel
 def _rate(t: float, z: Array, e: Array, u: Array, q: PIDParams, dz: Array) -> None:
-    n = e.shape[0]
-    for i in range(n):
+    filters = z.shape[0] - e.shape[0]
+    for i in range(e.shape[0]):
         for b in range(e.shape[1]):
-            raw = _unlimited(i, b, z, e, q)
-            dz[i, b] = q.k_i * e[i, b] + q.tracking_rate * (_clip(raw, q) - raw)
-            dz[n + i, b] = q.filter_rate * (e[i, b] - z[n + i, b])
+            if q.k_i != 0:
+                raw = _unlimited(i, b, z, e, q)
+                dz[i, b] = q.k_i * e[i, b] + q.tracking_rate * (_clip(raw, q) - raw)
+            if q.k_d != 0:
+                dz[filters + i, b] = q.filter_rate * (e[i, b] - z[filters + i, b])
 
 
 @kernel
 def _control_step(system: System, t: float, dt: float, b: Block) -> None:
     """Step the filter by implicit Euler, which is stable at any dt and makes the derivative (e - z) / (tau_d + dt)."""
-    n, z, e, q = b.e.shape[0], b.z, b.e, b.q
-    gain = dt * q.filter_rate / (1 + dt * q.filter_rate)
-    for i in range(n):
+    z, e, q = b.z, b.e, b.q
+    gain, filters = dt * q.filter_rate / (1 + dt * q.filter_rate), z.shape[0] - e.shape[0]
+    for i in range(e.shape[0]):
         for s in range(e.shape[1]):
-            raw = _unlimited(i, s, z, e, q)
-            z[i, s] += dt * (q.k_i * e[i, s] + q.tracking_rate * (_clip(raw, q) - raw))
-            z[n + i, s] += gain * (e[i, s] - z[n + i, s])
+            if q.k_i != 0:
+                raw = _unlimited(i, s, z, e, q)
+                z[i, s] += dt * (q.k_i * e[i, s] + q.tracking_rate * (_clip(raw, q) - raw))
+            if q.k_d != 0:
+                z[filters + i, s] += gain * (e[i, s] - z[filters + i, s])
 
 
 @kernel
@@ -72,7 +80,8 @@ class PID(AbstractController):
     """PID controller, U(s) = (k_p + k_i / s + k_d s / (1 + tau_d s)) E(s), limited to [lower, upper].
 
     While the limit holds, the integral part follows it by back-calculation
-    (Astrom, Hagglund, *Advanced PID Control*, 2006, section 3.5).
+    (Astrom, Hagglund, *Advanced PID Control*, 2006, section 3.5).  The state z holds the integral part, then the
+    filtered error; of a gain that is zero there is none.
 
     Parameters
     ----------
@@ -117,10 +126,10 @@ class PID(AbstractController):
         return math.isinf(self.lower) and math.isinf(self.upper)
 
     def nstates(self, noutputs: int) -> int:
-        return 2 * noutputs
+        return (bool(self.k_i) + bool(self.k_d)) * noutputs
 
     def params(self, dtype: np.dtype[Any]) -> PIDParams:
-        rates = (1 / self.derivative_filter if self.k_d else 0, 1 / self.tracking_time)
+        rates = (1 / self.derivative_filter, 1 / self.tracking_time)
         numbers = (self.k_p, self.k_i, self.k_d, *rates, self.lower, self.upper)
         return PIDParams(*(dtype.type(number) for number in numbers))
 

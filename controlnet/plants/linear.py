@@ -47,10 +47,10 @@ class LinearPlant(AbstractPlant):
     ----------
     A : array (nstates, nstates)
         State matrix.
-    B : array (nstates, ninputs)
-        Input matrix.
-    C : array (noutputs, nstates)
-        Output matrix.
+    B : array (nstates, ninputs) or (nstates,)
+        Input matrix, or its only column.
+    C : array (noutputs, nstates) or (nstates,)
+        Output matrix, or its only row.
     D : array (noutputs, ninputs), optional
         Feedthrough matrix; zero if not given.
 
@@ -70,7 +70,8 @@ class LinearPlant(AbstractPlant):
     output = staticmethod(_output)
 
     def __post_init__(self) -> None:
-        A, B, C = (np.array(m, dtype=np.float64, order="C", ndmin=2) for m in (self.A, self.B, self.C))
+        column = np.reshape(self.B, (-1, 1)) if np.ndim(self.B) == 1 else self.B
+        A, B, C = (np.array(m, dtype=np.float64, order="C", ndmin=2) for m in (self.A, column, self.C))
         D = np.zeros((len(C), B.shape[1])) if self.D is None else np.array(self.D, np.float64, order="C", ndmin=2)
         n, expected = len(A), {"A": (len(A), len(A)), "B": (len(A), B.shape[1]), "C": (len(C), len(A))}
         expected["D"] = (len(C), B.shape[1])

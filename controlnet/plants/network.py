@@ -213,7 +213,7 @@ class DeepNetwork(AbstractPlant):
     def with_parameters(self, parameters: Parameters) -> DeepNetwork:
         if unknown := parameters.keys() - self.parameters.keys():
             raise InputError(f"DeepNetwork: no parameter is named {', '.join(sorted(unknown))}")
-        merged = self.parameters | parameters
+        merged = self.parameters | {name: np.asarray(array, self.dtype) for name, array in parameters.items()}
         W, b, Q = (tuple(array for name, array in merged.items() if name[0] == letter) for letter in "WbQ")
         return replace(self, weights=W, biases=b, feedback=Q or None)
 
