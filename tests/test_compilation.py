@@ -20,7 +20,8 @@ from controlnet import ClosedLoop, DivergedError
 from controlnet._source import source_tag
 from controlnet.adaptation import DFC, FeedbackLearning, SinglePhase
 from controlnet.base import AbstractLaw, Array
-from controlnet.controllers import PI, PID
+from controlnet.controllers import PI, PID, Proportional
+from controlnet.errors import KernelError
 from controlnet.integrators import RK4, AbstractNoise, FilteredNoise, Sequential, WhiteNoise
 from controlnet.plants import DeepNetwork, Pendulum
 
@@ -136,6 +137,14 @@ def test_divergence_in_compiled_code() -> None:
     with pytest.raises(DivergedError, match="in sample 18: take a smaller dt") as raised:
         learning().simulate(r, limit=1e6, **options)
     assert raised.value.time == pytest.approx(0.02 * raised.value.step)
+
+
+def test_a_function_that_is_not_marked_is_told() -> None:
+    class Unmarked(Proportional):
+        command = staticmethod(lambda t, z, e, q, u: None)
+
+    with pytest.raises(KernelError, match="'command'.* is every function of the parts marked with @kernel"):
+        ClosedLoop(Pendulum(), Unmarked()).simulate([0.1], steps=2)
 
 
 @pytest.mark.parametrize("name", ["a_controller_base", "d_not_proactive", "g_strong_ce"])
