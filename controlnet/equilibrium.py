@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,7 +39,8 @@ class Equilibrium:
         Steps of Broyden and of continuation together.
     stable : array (batch,) of bool
         Whether the plant alone is stable there and no eigenvalue of a E G + b I has a negative real part, rounding
-        aside: then the loop is stable if the plant is faster than the controller.
+        aside: then the loop is stable if the plant is faster than the controller.  For plants other than networks also
+        whether the whole loop is stable in continuous time.
     converged : array (batch,) of bool
         Residual below the tolerance, and stable.
     """
@@ -116,6 +117,48 @@ def require_fitting(steady: Equilibrium, loop: ClosedLoop) -> None:
             )
 
 
+def unknown(plant: Any, reference: Array, inputs: Array) -> Equilibrium:
+    """Give what is known of steady states before the search.
+
+    Parameters
+    ----------
+    plant : AbstractPlant
+        The plant.
+    reference : array (batch, noutputs)
+        Reference r*.
+    inputs : array (batch, nexogenous)
+        Exogenous input.
+
+    Returns
+    -------
+    Equilibrium
+        NaN for state, control and output, nothing converged.
+    """
+    batch = len(reference)
+    u, y, x = (np.full((batch, n), np.nan, plant.dtype) for n in (plant.ninputs, plant.noutputs, plant.nstates))
+    no = np.zeros(batch, bool)
+    return Equilibrium(u, y, x, reference, inputs, np.full(batch, np.inf), np.zeros(batch, np.int64), no, no)
+
+
+def closest(reference: Array, dtype: np.dtype[Any]) -> Array:
+    """Give the largest residual that counts as zero where none is named.
+
+    Parameters
+    ----------
+    reference : array (batch, noutputs)
+        Reference r*.
+    dtype : dtype
+        Precision of the plant.
+
+    Returns
+    -------
+    array (batch,)
+        1e-10, or 1e-5 for float32, and what rounding leaves of a reference of thousands.
+    """
+    largest = np.abs(reference).max(axis=1, initial=0)
+    return np.maximum(1e-10 if dtype == np.float64 else 1e-5, 32 * np.finfo(dtype).eps * largest)
+
+
 def solve(
     loop: ClosedLoop,
     reference: Array,
@@ -160,9 +203,7 @@ def solve(
     """
     dtype = loop.plant.dtype
     if tolerance is None:
-        # References of thousands are not met more closely than rounding allows.
-        largest = np.abs(reference).max(axis=1, initial=0)
-        tolerance = np.maximum(1e-10 if dtype == np.float64 else 1e-5, 32 * np.finfo(dtype).eps * largest)
+        tolerance = closest(reference, dtype)
     if np.shape(tolerance) not in ((), reference.shape[:1]):
         raise DimensionError(f"tolerance: expected a number or shape {reference.shape[:1]}, got {np.shape(tolerance)}")
     if not np.all(np.asarray(tolerance) > 0) or max_iterations < 1:

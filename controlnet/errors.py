@@ -15,6 +15,10 @@ class InputError(ControlNetError, ValueError):
     """A value (a number, a name, an array's content) is outside what is allowed."""
 
 
+class NoRestError(InputError):
+    """A plant has no single state in which it rests under a constant control."""
+
+
 class ConfigError(ControlNetError, ValueError):
     """A setting of an experiment is unknown, of the wrong type or out of range."""
 

@@ -19,7 +19,7 @@ from ._random import seed_sequence
 from ._recording import SIGNALS, chosen_rows, cut_signals, joined, layout
 from .base import AbstractController, AbstractIntegrator, AbstractLaw, AbstractPlant, Array, Frozen, System
 from .comparator import AbstractComparator, Difference
-from .errors import DimensionError, InputError
+from .errors import DimensionError, InputError, NoRestError
 from .integrators import Sequential
 from .response import Response
 from .rest import Rests
@@ -208,6 +208,9 @@ class ClosedLoop:
     ) -> Equilibrium:
         """Find the steady state by root finding in the space of controls, without stepping through time.
 
+        Where a plant has no stable rest under a constant control, because it integrates or falls over on its own, state
+        and control are found together.
+
         Parameters
         ----------
         reference : array (noutputs,) or (batch, noutputs)
@@ -230,12 +233,18 @@ class ClosedLoop:
         Equilibrium
             Control, output and state of each sample, and whether they were found.
         """
-        from .equilibrium import solve
+        from ._joint_search import joint_search
+        from .equilibrium import solve, unknown
 
         problem = check_batch(self.plant, reference, inputs if rests is None else rests.inputs)
         rests = self.plant.rests(problem.inputs[0]) if rests is None else rests
         options: dict[str, Any] = {"tolerance": tolerance, "max_iterations": max_iterations, "threads": threads}
-        return solve(self, problem.reference[0], rests, guess=guess, **options)
+        reference = problem.reference[0]
+        try:
+            found = solve(self, reference, rests, guess=guess, **options)
+        except NoRestError:
+            found = unknown(self.plant, reference, rests.inputs)
+        return found if rests.every or found.converged.all() else joint_search(self, found, guess, tolerance)
 
     def linearize(
         self, steady: Equilibrium, sample: int = 0, transfer: Transfer = "closed-loop", minimal: bool = False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .errors import InputError
+from .errors import NoRestError
 from .linear import PlantColumns
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class Rests:
     inputs : array (batch, nexogenous)
         Exogenous input.
     """
+
+    every = False
+    """Whether there is a stable rest for every control."""
 
     def __init__(self, plant: Any, inputs: Array) -> None:
         self.plant, self.inputs = plant, inputs
@@ -80,6 +83,30 @@ class Rests:
         """
         return self.at(u, part).y
 
+    def gain(self, x: Array, u: Array, part: Array) -> Array:
+        """Give how the output at rest depends on the control near a state at rest.
+
+        Parameters
+        ----------
+        x : array (samples, nstates)
+            State.
+        u : array (samples, ninputs)
+            Control.
+        part : array of int
+            Which samples.
+
+        Returns
+        -------
+        array (samples, noutputs, ninputs)
+            dy/du = D - C A^-1 B; NaN where the plant does not return to that state by itself.
+        """
+        near = self.plant.linearize(x, u, self.inputs[part])
+        found = np.full(near.D.shape, np.nan)
+        stable = (np.linalg.eigvals(near.A).real < 0).all(axis=1)
+        A, B, C, D = (matrix[stable] for matrix in near[:4])
+        found[stable] = D - C @ np.linalg.solve(A, B)
+        return found
+
 
 def find_rest(plant: AbstractPlant, u: Array, inputs: Array) -> Rest:
     """Find the rest by Newton's method on dx/dt = 0, with the plant's own derivatives.
@@ -100,7 +127,7 @@ def find_rest(plant: AbstractPlant, u: Array, inputs: Array) -> Rest:
 
     Raises
     ------
-    InputError
+    NoRestError
         If the plant integrates.
     """
     x, columns = plant.initial_state(inputs), PlantColumns(plant, inputs)
@@ -125,6 +152,6 @@ def _solve(plant: AbstractPlant, A: Array, right: Array) -> Array:
     try:
         return np.linalg.solve(A, right)
     except np.linalg.LinAlgError:
-        raise InputError(
+        raise NoRestError(
             f"{type(plant).__name__}: the plant integrates (singular A), so a constant control has no single rest"
         ) from None

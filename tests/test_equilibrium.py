@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import control
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from controlnet import ClosedLoop, Difference, SoftmaxDifference, kernel
+from controlnet.analysis import stability
 from controlnet.base import AbstractController, AbstractPlant, Array
 from controlnet.controllers import PI, PID, Integral, Proportional
 from controlnet.equilibrium import Equilibrium
 from controlnet.errors import InputError
-from controlnet.integrators import Sequential
+from controlnet.integrators import RK4, Sequential
 from controlnet.plants import DeepNetwork, LinearPlant, Pendulum
 
 INPUTS = np.array([[1.0, 0.0, -1.0], [0.3, -0.7, 0.2], [-0.5, 0.4, 1.1]])
@@ -251,7 +253,7 @@ def test_samples_do_not_depend_on_their_company(order: list[int]) -> None:
         np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[order])
 
 
-# --- where there is none
+# --- where the plant alone has none
 
 
 @kernel
@@ -277,11 +279,68 @@ class Integrator(AbstractPlant):
         return ()
 
 
+S = control.tf("s")
+SERVO, MASS, UNSTABLE = (
+    LinearPlant([[0, 1], [0, -1]], [0, 1], [1, 0]),
+    LinearPlant([[0, 1], [0, 0]], [0, 1], [1, 0]),
+    LinearPlant([[1.0]], [1.0], [1.0]),
+)
+BY_THE_LOOP = {
+    "servo under P": (SERVO, Proportional(2.0), 2 / (S * (S + 1)), 1.0),
+    "servo under PI": (SERVO, PI(k_p=2.0, k_i=0.5), (2 + 0.5 / S) / (S * (S + 1)), 1.0),
+    "mass under PD": (MASS, PID(k_p=2.0, k_d=3.0, derivative_filter=0.05), (2 + 3 * S / (1 + 0.05 * S)) / S**2, 1.0),
+    "unstable under P": (UNSTABLE, Proportional(3.0), 3 / (S - 1), 1.5),
+    "unstable under PI": (UNSTABLE, PI(k_p=3.0, k_i=1.0), (3 + 1 / S) / (S - 1), 1.0),
+    "own integrator": (Integrator(), PI(k_p=1.0, k_i=0.2), (1 + 0.2 / S) / S, 1.0),
+}
+
+
+@pytest.mark.parametrize("case", BY_THE_LOOP)
+def test_a_plant_that_the_loop_alone_holds_is_found_and_judged_by_the_loop(case: str) -> None:
+    plant, controller, transfer, dc_gain = BY_THE_LOOP[case]
+    loop = ClosedLoop(plant, controller, RK4())
+    found = loop.equilibrium([[1.0], [-2.0]])
+    assert found.converged.all() and (found.residual <= 1e-10).all()
+    np.testing.assert_allclose(found.y, dc_gain * found.reference, atol=1e-9)
+    judged = stability(loop, found, dt=0.01)
+    assert judged.stable.all()
+    poles = np.sort(control.feedback(control.minreal(transfer, verbose=False)).poles())
+    for eigenvalues in judged.eigenvalues:
+        np.testing.assert_allclose(np.sort(eigenvalues), poles, atol=1e-5)
+    assert np.isnan(judged.separated).all()
+    end = loop.simulate(found.reference, duration=60.0, dt=0.01, record=("y",)).y[-1]
+    np.testing.assert_allclose(end, found.y, atol=1e-3)
+
+
+def test_feedback_holds_a_pendulum_above_its_axis() -> None:
+    loop = ClosedLoop(Pendulum(), PID(k_p=40.0, k_i=5.0, k_d=8.0), RK4())
+    found = loop.equilibrium([[2.0], [0.3], [3.0]])
+    assert found.converged.all()
+    np.testing.assert_allclose(found.y[:, 0], [2.0, 0.3, 3.0], atol=1e-9)
+    np.testing.assert_allclose(found.u, 9.81 * np.sin(found.y), atol=1e-8)
+    assert np.isnan(stability(loop, found).separated[:, 0]).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("gain", [0.5, -1.0])
+def test_a_loop_that_does_not_hold_its_plant_is_not_converged(gain: float) -> None:
+    found = ClosedLoop(UNSTABLE, Proportional(gain)).equilibrium([1.0])
+    assert not found.converged.any() and not found.stable.any() and (found.residual <= 1e-10).all()
+    servo = ClosedLoop(SERVO, PI(k_p=2.0, k_i=5.0)).equilibrium([1.0])
+    assert not servo.converged.any() and not servo.stable.any()
+
+
+def test_a_guess_is_where_the_joint_search_begins() -> None:
+    loop = ClosedLoop(Pendulum(), PID(k_p=40.0, k_i=5.0, k_d=8.0))
+    started = loop.equilibrium([[2.0], [3.0]], guess=np.array([[8.0], [np.nan]]))
+    np.testing.assert_allclose(started.u, loop.equilibrium([[2.0], [3.0]]).u, atol=1e-8)
+
+
+# --- where there is none
+
+
 REFUSED = {
     "Jacobian feedback": (network(feedback="jacobian-transpose"), Integral(), {}, "no feedback weights Q"),
     "limits": (network(), PID(k_i=1.0, upper=2.0), {}, "no linear relation at rest"),
-    "linear integrator": (LinearPlant([[0.0]], [[1.0]], [[1.0]]), Integral(), {}, "no single rest"),
-    "own integrator": (Integrator(), Integral(), {}, "Integrator: the plant integrates"),
     "tolerance 0": (network(), Integral(), {"tolerance": 0.0}, "expected tolerance > 0"),
     "tolerance nan": (network(), Integral(), {"tolerance": float("nan")}, "expected tolerance > 0"),
     "no iteration": (network(), Integral(), {"max_iterations": 0}, "max_iterations >= 1"),

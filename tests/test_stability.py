@@ -87,23 +87,24 @@ def test_what_did_not_converge_does_not_count_even_if_it_would_be_stable() -> No
     loop, found = lags(1.0, integrator=RK4())
     steady = Equilibrium(**{**vars(found), "converged": np.array([False])})
     assert stability(loop, found).stable.all()
-    assert stability(loop, steady).verdict() == "of 1 samples 0 stable, 1 without a steady state"
+    assert stability(loop, steady).verdict() == "of 1 samples 0 stable, 1 without a stable steady state"
     assert np.isnan([margins(loop, steady).gain, margins(loop, steady).leak]).all()
 
 
 def test_nothing_converged() -> None:
     loop, steady = pendulums(integrator=Euler())
     found = stability(loop, steady.sample(2), dt=0.01)
-    assert found.verdict() == "of 1 samples 0 stable, 1 without a steady state"
+    assert found.verdict() == "of 1 samples 0 stable, 1 without a stable steady state"
     assert np.isnan(found.max_real_eigenvalue).all()
     assert found.eigenvalues.shape == (1, 3)
     assert not found.stable.any()
 
 
 VERDICTS: dict[float | None, str] = {
-    None: "of 3 samples 1 stable, 1 unstable, 1 without a steady state",
-    0.01: "of 3 samples 1 stable, 1 unstable, 1 without a steady state",
-    0.2: "of 3 samples 0 stable, 1 unstable, 1 stable in continuous time but not at dt = 0.2, 1 without a steady state",
+    None: "of 3 samples 1 stable, 1 unstable, 1 without a stable steady state",
+    0.01: "of 3 samples 1 stable, 1 unstable, 1 without a stable steady state",
+    0.2: "of 3 samples 0 stable, 1 unstable, 1 stable in continuous time but not at dt = 0.2, "
+    "1 without a stable steady state",
 }
 
 

@@ -148,7 +148,7 @@ class Stability:
             "unstable": int((self.converged & ~self._continuous & ~self.marginal).sum()),
             "marginal (an eigenvalue is zero)": int(self.marginal.sum()),
             f"stable in continuous time but not at dt = {self.dt}": int((self._continuous & ~self.stable).sum()),
-            "without a steady state": int((~self.converged).sum()),
+            "without a stable steady state": int((~self.converged).sum()),
         }
         named = [f"{n} {what}" for i, (what, n) in enumerate(counts.items()) if n or i == 0]
         return f"of {len(self.converged)} samples " + ", ".join(named)
@@ -171,8 +171,7 @@ def stability(loop: ClosedLoop, steady: Equilibrium, dt: float | None = None, th
     Returns
     -------
     Stability
-        Eigenvalues, spectral radius and what they mean.  A plant that is unstable on its own has no steady state that
-        root finding could tell, even if its loop is stable.
+        Eigenvalues, spectral radius and what they mean.
 
     Raises
     ------
@@ -231,7 +230,7 @@ def separated_eigenvalues(loop: ClosedLoop, steady: Equilibrium, threads: int | 
     Returns
     -------
     array (batch, n_L)
-        Complex eigenvalues; NaN where there is no steady state.
+        Complex eigenvalues; NaN where there is no steady state, or the plant alone is not stable there.
     """
     require_fitting(steady, loop)
     a, b = loop.controller.steady_relation()
@@ -241,8 +240,10 @@ def separated_eigenvalues(loop: ClosedLoop, steady: Equilibrium, threads: int | 
     def work(part: slice) -> None:
         which = np.arange(part.start, part.stop)[steady.converged[part]]
         if len(which):
-            gain = rests.at(steady.u[which], which).gain
-            found[which] = np.linalg.eigvals(-(a * loop.comparator.differentiate(steady.y[which], gain) + b * eye))
+            gain = rests.gain(steady.x[which], steady.u[which], which)
+            matrix = -(a * loop.comparator.differentiate(steady.y[which], gain) + b * eye)
+            known = np.isfinite(matrix).all(axis=(1, 2))
+            found[which[known]] = np.linalg.eigvals(matrix[known])
 
     on_threads(work, len(found), threads)
     return found

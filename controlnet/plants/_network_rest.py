@@ -13,8 +13,8 @@ from .._parallel import one_blas_thread
 from ..base import Array, Kernel
 from ..layered import APICAL, BASAL, RATE, VOLTAGE, LayeredParams
 from ..rest import Rest, Rests
+from . import _network_tangents as tangents
 from ._network_kernels import output
-from ._network_tangents import gain
 
 if TYPE_CHECKING:
     from .network import DeepNetwork
@@ -42,6 +42,7 @@ class NetworkRests(Rests):
     """
 
     plant: DeepNetwork
+    every = True
 
     def __init__(self, plant: DeepNetwork, inputs: Array, basal: Array | None = None) -> None:
         super().__init__(plant, inputs)
@@ -108,7 +109,10 @@ class NetworkRests(Rests):
 
     def at(self, u: Array, part: Array, exact: bool = True) -> Rest:
         x, y = self.state(u, part)
-        return Rest(x, y, gain(self.plant, self.rates(u, part), exact), np.ones(len(u), bool))
+        return Rest(x, y, tangents.gain(self.plant, self.rates(u, part), exact), np.ones(len(u), bool))
+
+    def gain(self, x: Array, u: Array, part: Array) -> Array:
+        return self.at(u, part).gain
 
     def state(self, u: Array, part: Array) -> tuple[Array, Array]:
         """Give the plant's state at rest, and its output.

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._kernel import kernel
 from ..base import AbstractPlant, Array, Linear, Parameters, add_scaled
-from ..errors import DimensionError, InputError
+from ..errors import DimensionError, InputError, NoRestError
 from ..rest import Rest
 
 
@@ -120,7 +120,7 @@ class LinearPlant(AbstractPlant):
         try:
             inverse = np.linalg.inv(A)
         except np.linalg.LinAlgError:
-            raise InputError("LinearPlant: A is singular, so a constant control has no single rest") from None
+            raise NoRestError("LinearPlant: A is singular, so a constant control has no single rest") from None
         x = -(u @ B.T + inputs) @ inverse.T
         gain = D - C @ inverse @ B
         stable = np.full(len(u), (np.linalg.eigvals(A).real < 0).all())
