@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 
 class Problem(NamedTuple):
-    """A whole batch: reference, inputs (time or 1, batch, n), initial states (batch, nstates), source of the noise."""
+    """A whole batch: reference, inputs (time or 1, batch, n), initial states (batch, nstates), source of the noise.
+
+    `controller` (batch, nz) is the state of the controller at the start, zeros if None.
+    """
 
     reference: Array
     inputs: Array
     initial: Array
     seed: np.random.SeedSequence = np.random.SeedSequence(0)
+    controller: Array | None = None
 
 
 class Result(NamedTuple):
@@ -62,7 +66,8 @@ class Result(NamedTuple):
             The result; nothing was extended.
         """
         batch = block.s.shape[1]
-        final = {name: getattr(block, name) for name in ("y", "u", "e")} | {"x": block.x.copy()}
+        final = {name: getattr(block, name) for name in ("y", "u", "e")}
+        final |= {"x": block.x.copy(), "z": block.z.copy()}
         mean = {"u": block.mean_u, "e": block.mean_e}
         return cls(final, mean, taken, laws, np.full(batch, steps), np.zeros(batch))
 
@@ -115,6 +120,8 @@ def make_block(loop: ClosedLoop, problem: Problem, part: slice, weight: Array | 
     nz = loop.controller.nstates(plant.noutputs)
     s = np.zeros((plant.nstates + nz, batch), dtype)
     s[: plant.nstates] = problem.initial[part].T
+    if problem.controller is not None:
+        s[plant.nstates :] = problem.controller[part].T
     law: Any = loop.law.accumulators(plant, batch)
     if weight is not None:
         if "weight" not in getattr(law, "_fields", ()):

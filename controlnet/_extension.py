@@ -173,6 +173,7 @@ def _extend(
     e = loop.comparator.compare(reference.reshape(-1, n), y.reshape(-1, n)).reshape(y.shape)
     known = {"x": states[-1].T, "u": motion.u + d[-1], "applied": motion.u + d[-1], "y": y[-1], "e": e[-1]}
     late = slice(max(0, job.clock.steps - job.clock.averaged - k), None)
+    known["z"] = known["u"] - loop.controller.k_p * e[-1]  # type: ignore[attr-defined]
     known["mean_u"] = block.mean_u.T + job.clock.share * (motion.u + d[late]).sum(axis=0)
     known["mean_e"] = block.mean_e.T + job.clock.share * e[late].sum(axis=0)
     others = {name: getattr(block, name).copy() for name in known}

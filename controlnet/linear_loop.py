@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .equilibrium import require_fitting
-from .errors import InputError
+from .equilibrium import Equilibrium, require_fitting
+from .errors import DimensionError, InputError
 from .integrators import AbstractRungeKutta, Sequential
 from .linear import Linear, controller_step, linear_controller
+from .response import Response
 
 if TYPE_CHECKING:
     from .base import AbstractController, Array
-    from .equilibrium import Equilibrium
     from .loop import ClosedLoop
 
 
@@ -139,6 +139,46 @@ def controller_state(controller: AbstractController, u: Array, e: Array) -> Arra
     with np.errstate(all="ignore"):
         matrix = np.nan_to_num(np.concatenate([near.A, near.C], axis=1))
         return np.asarray((np.linalg.pinv(matrix) @ missing[:, :, np.newaxis])[:, :, 0], u.dtype)
+
+
+def states_of(loop: ClosedLoop, start: Equilibrium | Response) -> tuple[Array, Array]:
+    """Give the states of plant and controller from which a simulation can go on.
+
+    Parameters
+    ----------
+    loop : ClosedLoop
+        The loop.
+    start : Equilibrium or Response
+        Steady states, or the end of a response.
+
+    Returns
+    -------
+    tuple of array
+        x (batch, nstates) and z (batch, nz).
+
+    Raises
+    ------
+    InputError
+        If it is neither, or a steady state was not found.
+    DimensionError
+        If it is of another loop.
+    """
+    if isinstance(start, Equilibrium):
+        require_fitting(start, loop)
+        if not start.converged.all():
+            raise InputError(
+                f"start: {int((~start.converged).sum())} samples have no stable steady state: leave them out"
+            )
+        e = loop.comparator.compare(start.reference, start.y)
+        return start.x, controller_state(loop.controller, start.u, e)
+    if not isinstance(start, Response):
+        raise InputError(f"start: expected an Equilibrium or a Response, got {type(start).__name__}")
+    x, z = start.final["x"], start.final["z"]
+    expected = loop.plant.nstates, loop.controller.nstates(loop.plant.noutputs)
+    if (x.shape[1], z.shape[1]) != expected:
+        got = x.shape[1], z.shape[1]
+        raise DimensionError(f"start: expected {expected} states of plant and controller a sample, got {got}")
+    return x, z
 
 
 def step_matrices(loop: ClosedLoop, steady: Equilibrium, dt: float) -> Array:

@@ -21,6 +21,7 @@ from .base import AbstractController, AbstractIntegrator, AbstractLaw, AbstractP
 from .comparator import AbstractComparator, Difference
 from .errors import DimensionError, InputError, NoRestError
 from .integrators import Sequential
+from .linear_loop import states_of
 from .response import Response
 from .rest import Rests
 
@@ -113,6 +114,7 @@ class ClosedLoop:
         steps: int | None = None,
         duration: float | None = None,
         initial_state: Any = None,
+        start: Equilibrium | Response | None = None,
         record: str | Sequence[str] = SIGNALS,
         record_every: int = 1,
         limit: float = 1e12,
@@ -137,6 +139,9 @@ class ClosedLoop:
             Simulated time, a multiple of `dt`.
         initial_state : array (nstates,) or (batch, nstates), optional
             State of the plant at the start; if not given, zeros or the network's feed-forward state.
+        start : Equilibrium or Response, optional
+            What to go on from, states of plant and controller: steady states, or the end of another response; in place
+            of `initial_state`, and of zeros for the controller.  Noise and time begin anew.
         record : str or sequence of str
             Signals to keep: y, u, e, x and the plant's observables.
         record_every : int
@@ -166,8 +171,15 @@ class ClosedLoop:
             If an argument does not fit.
         """
         clock = self._clock(dt, steps, duration, record_every, limit)
+        controller = None
+        if start is not None:
+            if initial_state is not None:
+                raise InputError("initial_state: expected none beside start, which holds one")
+            initial_state, controller = states_of(self, start)
         problem = check_batch(self.plant, reference, inputs, clock.steps, initial_state)
-        problem = problem._replace(seed=seed_sequence(seed))
+        if controller is not None:
+            controller = np.broadcast_to(controller, (len(problem.initial), controller.shape[1]))
+        problem = problem._replace(seed=seed_sequence(seed), controller=controller)
         if self.integrator.noise is not None:
             self.integrator.noise.check(self.plant.noise_layers, len(problem.initial), clock.steps, dt)
         if len(problem.inputs) > 1 and not isinstance(self.law, Frozen):
@@ -188,7 +200,7 @@ class ClosedLoop:
         return Response(
             t=clock.start + float(dt) * np.arange(0, clock.steps + 1, clock.every),
             signals=cut_signals(self.plant, record, [result.taken for result in results]),
-            final={name: joined([result.final[name] for result in results]) for name in SIGNALS},
+            final={name: joined([result.final[name] for result in results]) for name in (*SIGNALS, "z")},
             mean={name: joined([result.mean[name] for result in results]) for name in "ue"},
             change=self.law.collect(self.plant, gathered, len(problem.initial), clock.steps),
             simulated_steps=np.concatenate([result.simulated for result in results]),

@@ -26,7 +26,7 @@ class Response:
     signals : mapping
         The recorded signals by name.
     final : mapping
-        y, u, e and x at the last step, arrays (batch, n), always there.
+        y, u, e, x and the controller's state z at the last step, arrays (batch, n), always there.
     mean : mapping
         Means of u and e over the last quarter of the steps, arrays (batch, n): the steady state of a noisy loop.
     simulated_steps : array (batch,)

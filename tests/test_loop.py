@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from controlnet import ClosedLoop, DivergedError
 from controlnet.adaptation import DFC
 from controlnet.base import AbstractPlant, Array
-from controlnet.controllers import CONTROLLERS, PI, Proportional
+from controlnet.controllers import CONTROLLERS, PI, PID, Proportional
 from controlnet.errors import DimensionError, InputError
-from controlnet.integrators import INTEGRATORS, RK4, Euler
+from controlnet.integrators import INTEGRATORS, RK4, Euler, Sequential
 from controlnet.plants import PLANTS, DeepNetwork, LinearPlant, Pendulum
 
 NETWORK = DeepNetwork.initialize((3, 5, 4, 2), seed=3)
@@ -217,6 +217,42 @@ def test_nan_in_the_loop_is_seen() -> None:
 def test_bad_arguments(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         SWINGING.simulate(**{"reference": [0.5], "dt": 0.1, "steps": 5, **options})
+
+
+GOING_ON = (PI(k_p=1.0, k_i=2.0), PID(k_p=1.0, k_i=1.0, k_d=0.3, derivative_filter=0.1), Proportional(0.5))
+
+
+@pytest.mark.parametrize("integrator", [RK4(), Euler(), Sequential()], ids=["rk4", "euler", "sequential"])
+@pytest.mark.parametrize("controller", GOING_ON, ids=["PI", "PID", "P"])
+def test_a_response_goes_on_where_another_ended(controller: Any, integrator: Any) -> None:
+    loop, reference = ClosedLoop(Pendulum(), controller, integrator, compiled=False), [[0.4], [0.2]]
+    whole = loop.simulate(reference, steps=20)
+    first = loop.simulate(reference, steps=8, record=())
+    rest = loop.simulate(reference, steps=12, start=first)
+    assert np.array_equal(rest.x, whole.x[8:]) and np.array_equal(rest.final["z"], whole.final["z"])
+
+
+@pytest.mark.parametrize("controller", GOING_ON, ids=["PI", "PID", "P"])
+def test_a_loop_stays_in_its_steady_state(controller: Any) -> None:
+    loop = ClosedLoop(Pendulum(), controller, RK4(), compiled=False)
+    steady = loop.equilibrium([[0.4], [-0.2]])
+    held = loop.simulate(steady.reference, steps=30, start=steady)
+    assert np.abs(held.x - steady.x).max() < 1e-11 and np.abs(held.u - steady.u).max() < 1e-10
+    one = loop.simulate([[0.4], [0.5], [0.6]], steps=3, start=steady.sample(0))
+    assert one.x.shape == (4, 3, 2) and np.allclose(one.x[0], steady.x[0])
+
+
+def test_what_a_simulation_cannot_go_on_from_is_named() -> None:
+    loop = ClosedLoop(Pendulum(), PI(k_p=1.0, k_i=1.0), compiled=False)
+    other = ClosedLoop(Pendulum(), Proportional(), compiled=False).simulate([0.1], steps=2)
+    with pytest.raises(DimensionError, match=r"start: expected \(2, 1\) states of .* got \(2, 0\)"):
+        loop.simulate([0.1], steps=2, start=other)
+    with pytest.raises(InputError, match="start: 1 samples have no stable steady state"):
+        loop.simulate([0.1], steps=2, start=loop.equilibrium([[0.1], [2.0]]))
+    with pytest.raises(InputError, match="start: expected an Equilibrium or a Response, got list"):
+        loop.simulate([0.1], steps=2, start=[0.0, 0.0])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="initial_state: expected none beside start"):
+        loop.simulate([0.1], steps=2, start=loop.equilibrium([0.1]), initial_state=[0.0, 0.0])
 
 
 @pytest.mark.parametrize(
