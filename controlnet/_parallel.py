@@ -56,10 +56,10 @@ def number_of_threads(threads: int | None) -> int:
     Raises
     ------
     InputError
-        If it is not positive.
+        If it is no whole number, or not positive.
     """
-    if threads is not None and threads < 1:
-        raise InputError(f"threads: expected a number >= 1, got {threads}")
+    if threads is not None and (not isinstance(threads, int | np.integer) or threads < 1):
+        raise InputError(f"threads: expected a whole number >= 1, got {threads!r}")
     return threads or default_threads()
 
 

@@ -210,7 +210,7 @@ def test_nan_in_the_loop_is_seen() -> None:
         ({"steps": None}, InputError, "expected either steps or duration, got neither"),
         ({"duration": 0.5}, InputError, "expected either steps or duration, got both"),
         ({"steps": None, "duration": 0.55}, InputError, "duration: expected a multiple of dt = 0.1, got 0.55"),
-        ({"threads": 0}, InputError, "threads: expected a number >= 1, got 0"),
+        ({"threads": 0}, InputError, "threads: expected a whole number >= 1, got 0"),
     ],
     ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
 )

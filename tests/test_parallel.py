@@ -72,7 +72,7 @@ def test_an_error_is_raised(bad: int) -> None:
 
 
 def test_bad_number_of_threads() -> None:
-    with pytest.raises(InputError, match="threads: expected a number >= 1, got 0"):
+    with pytest.raises(InputError, match="threads: expected a whole number >= 1, got 0"):
         in_parallel(print, [], LARGE, 0)
 
 

@@ -171,6 +171,16 @@ def test_inputs_that_are_no_batch_for_a_network_are_named(inputs: Array) -> None
         net.predict(inputs)
 
 
+def test_a_system_of_python_control_is_taken() -> None:
+    system = control.ss(control.tf([1, 2], [1, 3, 4]))
+    plant = LinearPlant.from_statespace(system)
+    assert all(np.array_equal(getattr(plant, name), getattr(system, name)) for name in "ABCD")
+    with pytest.raises(InputError, match="continuous time, got one of steps, dt = 0.1"):
+        LinearPlant.from_statespace(control.ss(system.A, system.B, system.C, system.D, 0.1))
+    with pytest.raises(InputError, match="with A, B, C and D, got one without A, B, C, D"):
+        LinearPlant.from_statespace(control.tf([1], [1, 1]))
+
+
 def test_a_column_and_a_row_may_be_given_as_vectors() -> None:
     short, full = LinearPlant([[0, 1], [-2, -3]], [0, 1], [1, 0]), LinearPlant([[0, 1], [-2, -3]], [[0], [1]], [[1, 0]])
     assert np.array_equal(short.B, full.B) and np.array_equal(short.C, full.C) and np.array_equal(short.D, full.D)

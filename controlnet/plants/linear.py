@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,6 +83,31 @@ class LinearPlant(AbstractPlant):
             if not np.isfinite(matrix).all():
                 raise InputError(f"LinearPlant.{name}: expected finite numbers, got NaN or infinity")
             object.__setattr__(self, name, matrix)
+
+    @classmethod
+    def from_statespace(cls, system: Any) -> LinearPlant:
+        """Take the matrices of a system in continuous time, such as a control.StateSpace.
+
+        Parameters
+        ----------
+        system : object
+            With `A`, `B`, `C`, `D`, and a `dt` of zero or None if it has one.
+
+        Returns
+        -------
+        LinearPlant
+            The plant.
+
+        Raises
+        ------
+        InputError
+            If it has no such matrices, or is of steps.
+        """
+        if missing := [name for name in "ABCD" if not hasattr(system, name)]:
+            raise InputError(f"LinearPlant: expected a system with A, B, C and D, got one without {', '.join(missing)}")
+        if getattr(system, "dt", None):
+            raise InputError(f"LinearPlant: expected a system in continuous time, got one of steps, dt = {system.dt}")
+        return cls(system.A, system.B, system.C, system.D)
 
     @property
     def nstates(self) -> int:  # type: ignore[override]
