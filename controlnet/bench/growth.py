@@ -26,8 +26,8 @@ LOWEST, HIGHEST = 0.8, 1.1
 """Bounds of the exponent: below, something of fixed size rules; above, the work grows faster than what is asked for."""
 MOST_MB = 5.0
 """Most that memory may grow with the number of steps."""
-SIGNALS = 72
-"""Numbers that a minibatch of continuous DFC holds at most for each neuron and sample."""
+SIGNALS, OWN_MB = 72, 2.0
+"""Numbers that a minibatch of continuous DFC holds at most for each neuron and sample; what Python takes meanwhile."""
 EFFORT, QUICK = Effort(3, 20, 0.5), Effort(1, 5, 0.1)
 
 
@@ -53,7 +53,7 @@ SERIES: dict[str, list[tuple[int, Size]]] = {
 
 
 def most_memory_mb(size: Size) -> float:
-    """Give what a minibatch may take above program and weights in double precision: 8 (P (4 + B / 16) + 72 N B) bytes.
+    """Give what a minibatch in double precision may take: 8 (P (4 + B / 16) + 72 N B) bytes and 2 MB.
 
     Parameters
     ----------
@@ -63,10 +63,10 @@ def most_memory_mb(size: Size) -> float:
     Returns
     -------
     float
-        Memory in MB.
+        Memory above program and weights in MB.
     """
     parameters, neurons = _count(size.widths), sum(size.widths[1:])
-    return 8 * (parameters * (4 + size.batch / BLOCK) + SIGNALS * neurons * size.batch) / 2**20
+    return OWN_MB + 8 * (parameters * (4 + size.batch / BLOCK) + SIGNALS * neurons * size.batch) / 2**20
 
 
 class Series(NamedTuple):
