@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._arguments import check_batch, check_weight
-from ._blocks import Job, run_block, run_blocks
+from ._blocks import Job, Problem, run_block, run_blocks
 from ._idle import stay
 from ._loop import Clock, bind, bind_visit
 from ._random import seed_sequence
@@ -171,15 +171,8 @@ class ClosedLoop:
             If an argument does not fit.
         """
         clock = self._clock(dt, steps, duration, record_every, limit)
-        controller = None
-        if start is not None:
-            if initial_state is not None:
-                raise InputError("initial_state: expected none beside start, which holds one")
-            initial_state, controller = states_of(self, start)
-        problem = check_batch(self.plant, reference, inputs, clock.steps, initial_state)
-        if controller is not None:
-            controller = np.broadcast_to(controller, (len(problem.initial), controller.shape[1]))
-        problem = problem._replace(seed=seed_sequence(seed), controller=controller)
+        problem = self._problem(reference, inputs, clock.steps, initial_state, start)
+        problem = problem._replace(seed=seed_sequence(seed))
         if self.integrator.noise is not None:
             self.integrator.noise.check(self.plant.noise_layers, len(problem.initial), clock.steps, dt)
         if len(problem.inputs) > 1 and not isinstance(self.law, Frozen):
@@ -256,7 +249,8 @@ class ClosedLoop:
             found = solve(self, reference, rests, guess=guess, **options)
         except NoRestError:
             found = unknown(self.plant, reference, rests.inputs)
-        return found if rests.every or found.converged.all() else joint_search(self, found, guess, tolerance)
+        known = rests.every or self.plant.discrete or found.converged.all()
+        return found if known else joint_search(self, found, guess, tolerance)
 
     def linearize(
         self, steady: Equilibrium, sample: int = 0, transfer: Transfer = "closed-loop", minimal: bool = False
@@ -353,6 +347,18 @@ class ClosedLoop:
             adapt=law.adapt,
             finish=law.finish,
         )
+
+    def _problem(
+        self, reference: Any, inputs: Any, steps: int, initial_state: Any, start: Equilibrium | Response | None
+    ) -> Problem:
+        """Give reference, inputs and the states to begin with."""
+        if start is None:
+            return check_batch(self.plant, reference, inputs, steps, initial_state)
+        if initial_state is not None:
+            raise InputError("initial_state: expected none beside start, which holds one")
+        x, z = states_of(self, start)
+        problem = check_batch(self.plant, reference, inputs, steps, x)
+        return problem._replace(controller=np.broadcast_to(z, (len(problem.initial), z.shape[1])))
 
     def _settler(self, extend: float, job: Job) -> Any:
         from ._extension import run_settled
