@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._equation import shifted, solved
-from .equilibrium import Equilibrium, closest
+from .equilibrium import Equilibrium, default_tolerance
 from .linear import PlantColumns
 from .linear_loop import linear_loop
 
@@ -53,7 +53,7 @@ class _Search:
         return -solved(J, wanted)
 
     def run(self, x: Array, u: Array, tolerance: Array, damped: bool) -> Equilibrium:
-        """Go on until all are at rest; if damped, no step may enlarge the residual."""
+        """Go on until all are at rest; if damped, a step that enlarges the residual is halved, five times at most."""
         both, y, residual = self.values(x, u)
         steps = np.zeros(len(u), np.int64)
         for _ in range(ITERATIONS):
@@ -85,17 +85,17 @@ def joint_search(
     guess : array (batch, ninputs), optional
         Control from which to start; zeros if not given, or not finite.
     tolerance : float or array (batch,), optional
-        Largest residual that counts as zero, `closest` if not given.
+        Largest residual that counts as zero, `default_tolerance` if not given.
 
     Returns
     -------
     Equilibrium
-        The same with what was found: samples at which the whole loop is stable.
+        The same with what was found: converged where the whole loop is stable, else the point with the least residual.
     """
     part = np.flatnonzero(~known.converged)
     search = _Search(loop, known.reference[part], known.inputs[part])
     start = np.zeros_like(known.u) if guess is None else np.nan_to_num(guess, posinf=0, neginf=0)
-    wanted = closest(known.reference, known.u.dtype) if tolerance is None else tolerance
+    wanted = default_tolerance(known.reference, known.u.dtype) if tolerance is None else tolerance
     wanted = np.broadcast_to(wanted, known.residual.shape)[part]
     x = np.array(loop.plant.initial_state(known.inputs[part]), loop.plant.dtype)
     merged = Equilibrium(*(np.array(getattr(known, field.name)) for field in fields(known)))

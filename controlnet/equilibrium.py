@@ -34,9 +34,9 @@ class Equilibrium:
     inputs : array (batch, nexogenous)
         Exogenous input.
     residual : array (batch,)
-        Largest absolute entry of e - (b / a) u.
+        Largest absolute entry of e - (b / a) u; where state and control were found together, of dx/dt too.
     iterations : array (batch,) of int
-        Steps of Broyden and of continuation together.
+        Steps of Broyden and of continuation together, or of Newton for state and control.
     stable : array (batch,) of bool
         Whether the plant alone is stable there and no eigenvalue of a E G + b I has a negative real part, rounding
         aside: then the loop is stable if the plant is faster than the controller.  For plants other than networks also
@@ -140,7 +140,7 @@ def unknown(plant: Any, reference: Array, inputs: Array) -> Equilibrium:
     return Equilibrium(u, y, x, reference, inputs, np.full(batch, np.inf), np.zeros(batch, np.int64), no, no)
 
 
-def closest(reference: Array, dtype: np.dtype[Any]) -> Array:
+def default_tolerance(reference: Array, dtype: np.dtype[Any]) -> Array:
     """Give the largest residual that counts as zero where none is named.
 
     Parameters
@@ -203,7 +203,7 @@ def solve(
     """
     dtype = loop.plant.dtype
     if tolerance is None:
-        tolerance = closest(reference, dtype)
+        tolerance = default_tolerance(reference, dtype)
     if np.shape(tolerance) not in ((), reference.shape[:1]):
         raise DimensionError(f"tolerance: expected a number or shape {reference.shape[:1]}, got {np.shape(tolerance)}")
     if not np.all(np.asarray(tolerance) > 0) or max_iterations < 1:

@@ -216,11 +216,15 @@ def test_no_record_lies_outside_its_folder(tmp_path: Path, experiment: str, plac
 
 def test_existing_records_keep_their_names() -> None:
     folder = Path(__file__).parent.parent / "reproduction"
+    alike: dict[Path, list[Path]] = {}
     for path in folder.rglob("seed*.json"):
         kept = read_record(path)
-        assert path.parent == folder / kept.experiment
+        alike.setdefault(folder / kept.experiment / f"seed{kept.seed}-{kept.epochs}epochs.json", []).append(path)
+    assert alike
+    for first, paths in alike.items():
         # Another run of the same seed and length stands beside the first.
-        assert re.fullmatch(rf"seed{kept.seed}-{kept.epochs}epochs(-\d+)?\.json", path.name)
+        more = [first.with_stem(f"{first.stem}-{k}") for k in range(2, len(paths) + 1)]
+        assert sorted(paths) == sorted([first, *more])
 
 
 def test_a_longer_run_is_read_as_it_was_after_fewer_epochs() -> None:

@@ -120,16 +120,11 @@ def _form(**asked: bool) -> str:
 
 def _take(paper: PaperTable, path: Path, folder: Path, note: str, data_dir: Path | None) -> None:
     """Keep a run, and tell if the table will not show it."""
-    from ..reproduction.making import check_samples
-    from ..reproduction.records import read_record, read_records, record_of, write_record
+    from ..reproduction.making import take_other
+    from ..reproduction.records import read_record
     from ..reproduction.tables import fits
-    from ..storage import read_run
-    from ..studies.samples import Samples
 
-    record = record_of(read_run(path), note)
-    Samples(data_dir).check(record.settings, record.machine.get("samples"), f"{path} holds a run")
-    check_samples([record.settings], read_records(folder), folder, data_dir)
-    kept = write_record(folder, record)
+    kept = take_other(path, folder, note, data_dir)
     if not fits(paper, read_record(kept)):
         click.echo(f"{kept}: kept, but table {paper.name} has no cell for a run of these settings", err=True)
 

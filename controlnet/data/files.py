@@ -104,6 +104,7 @@ def _find(name: str, folder: Path | None) -> Path:
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Give the arrays of a file; both of X and y, both or none of the test samples."""
     names = ("X", "y", "X_test", "y_test")
+    # What may not be read is not to be called damaged, as the readers below call all that they cannot open.
     with named_errors("read", path), path.open("rb"):
         pass
     if path.suffix.lower() in HDF5_SUFFIXES:

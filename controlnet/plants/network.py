@@ -132,12 +132,12 @@ class DeepNetwork(AbstractPlant):
         rng, draw = np.random.default_rng(seed), initializer(initialization)
         with one_blas_thread():
             weights = tuple(draw((n, m), rng) for m, n in zip(sizes[:-1], sizes[1:], strict=True))
-            first = initial_feedback(feedback, weights, initialization, feedback_noise, rng)
+            feedback_weights = initial_feedback(feedback, weights, initialization, feedback_noise, rng)
         hidden = (activation,) * (len(sizes) - 2) if isinstance(activation, str) else tuple(activation)
         return cls(
             weights=tuple(weight.astype(dtype) for weight in weights),
             biases=tuple(np.zeros(n, dtype) for n in sizes[1:]),
-            feedback=first,
+            feedback=feedback_weights,
             activations=(*hidden, "linear"),
             **dynamics,
         )

@@ -11,7 +11,7 @@ from ..storage import read_run
 from ..studies.samples import Samples
 from ..studies.tasks import Failure, Task
 from .kinds import kind, kind_of
-from .records import Record, record_of, write_record
+from .records import Record, read_records, record_of, write_record
 from .tables import Job
 
 RUNS = "runs"
@@ -101,3 +101,35 @@ def take(run: Path, folder: Path, note: str = "") -> Path:
         If the run cannot be read, or no epoch of it is complete.
     """
     return write_record(folder, record_of(read_run(run), note))
+
+
+def take_other(run: Path, folder: Path, note: str = "", data_dir: Path | None = None) -> Path:
+    """Keep the short form of a run that was made otherwise, if it and what is kept already learned the samples here.
+
+    Parameters
+    ----------
+    run : Path
+        Its file or folder.
+    folder : Path
+        Where the records are.
+    note : str
+        What a reader must know.
+    data_dir : Path, optional
+        Folder with the datasets' files; samples that are not here are not looked at.
+
+    Returns
+    -------
+    Path
+        The record.
+
+    Raises
+    ------
+    StorageError
+        If the run cannot be read, or no epoch of it is complete.
+    OtherSamplesError
+        If it, or another run of this kind, learned other samples.
+    """
+    record = record_of(read_run(run), note)
+    Samples(data_dir).check(record.settings, record.machine.get("samples"), f"{run} holds a run")
+    check_samples([record.settings], read_records(folder), folder, data_dir)
+    return write_record(folder, record)
