@@ -80,15 +80,15 @@ def test_json_holds_no_number_that_it_does_not_know(capsys: pytest.CaptureFixtur
 
 
 def test_a_terminal_that_lacks_a_sign_shows_another() -> None:
-    done("run", *ONE, "--out", "here")
-    script = "import sys; from controlnet.cli import main; main()"
+    script = "from controlnet.cli import main; main()"
     result = subprocess.run(
-        [sys.executable, "-c", script, "compare", "here", "here"],
+        [sys.executable, "-c", script, "table", "dfc", "--rows", "bp", "--columns", "mnist", "--print"],
         env=os.environ | {"PYTHONIOENCODING": "ascii"},
         capture_output=True,
         text=True,
     )
-    assert result.returncode == 0 and result.stderr == ""
+    assert result.returncode == 0 and "Traceback" not in result.stderr
+    assert "2.08 ? 0.15" in result.stdout
 
 
 def test_a_dry_run_refuses_what_a_run_would() -> None:

@@ -172,6 +172,8 @@ def test_a_derivative_alone_has_a_pole_for_its_filter_and_no_leak() -> None:
     poles = control.feedback((1 + 0.5 * s / (1 + 0.1 * s)) / (s**2 + 3 * s + 2)).poles()
     np.testing.assert_allclose(np.sort(stability(loop, steady).eigenvalues[0]), np.sort(poles), atol=1e-6)
     assert margins(loop, steady).leak[0] == np.inf
+    lagging = ClosedLoop(plant, PID(k_p=1.0, k_d=-0.2, derivative_filter=0.1), RK4())
+    assert margins(lagging, lagging.equilibrium([1.0])).leak[0] == np.inf
 
 
 def test_a_gain_margin_does_not_step_over_gains_that_are_unstable() -> None:
